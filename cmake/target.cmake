@@ -1,0 +1,32 @@
+# Flags that every target of ours has: warnings, sanitizers, includes from the root.
+function(runnel_configure target)
+  target_include_directories(
+    ${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/runnel>)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_options(${target} PRIVATE -Wall -Wextra $<$<BOOL:${RUNNEL_WERROR}>:-Werror>)
+  if(RUNNEL_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${RUNNEL_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${RUNNEL_SANITIZE})
+  endif()
+endfunction()
+
+# One library a room. PUBLIC: what its headers need. PRIVATE: what only its sources need.
+function(runnel_library room)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(runnel_${room} STATIC ${ARG_SOURCES})
+  add_library(runnel::${room} ALIAS runnel_${room})
+  set_target_properties(runnel_${room} PROPERTIES EXPORT_NAME ${room})
+  runnel_configure(runnel_${room})
+  target_link_libraries(runnel_${room} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
+endfunction()
+
+# One test program a room; the working directory is the source tree, so fixtures have short paths.
+function(runnel_test room)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${room}_tests ${ARG_SOURCES})
+  runnel_configure(${room}_tests)
+  target_link_libraries(${room}_tests PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${room}_tests WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+                       DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+endfunction()

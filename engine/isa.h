@@ -1,0 +1,22 @@
+// The instruction set that the kernels use, chosen once at start.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace runnel::engine {
+
+/// In rising order: each may use what those before it use. `kGeneric` is plain C++ and the reference
+/// that the others are tested against.
+enum class Isa { kGeneric, kAvx2, kAvx512, kAmx };
+
+std::string_view name(Isa isa);
+
+/// The instruction sets that this processor runs, in rising order.
+std::vector<Isa> supported_isas();
+
+/// The best supported one, or the one named by RUNNEL_ISA (generic, avx2, avx512, amx). Read once.
+/// Throws std::invalid_argument if RUNNEL_ISA names an unknown or an unsupported one.
+Isa chosen_isa();
+
+}  // namespace runnel::engine

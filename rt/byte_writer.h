@@ -1,0 +1,18 @@
+// Writing all of a span to a file descriptor, or saying why not.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace runnel::rt {
+
+/// Throws std::system_error with the errno of the first write that failed; the bytes before it are
+/// written then.
+void write_all(int descriptor, std::span<const std::byte> bytes);
+
+/// "12.34 s", for messages.
+std::string format_seconds(std::int64_t frames, int rate_hz);
+
+}  // namespace runnel::rt

@@ -1,0 +1,269 @@
+#include <fcntl.h>
+#include <sndfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "rt/byte_writer.h"
+#include "rt/sink.h"
+#include "rt/wav_header.h"
+
+namespace runnel::rt {
+
+/// A file that takes float frames and stays readable whatever happens. An error throws
+/// std::system_error; the container is then closed and the file holds what came before.
+class FileSink::Container {
+ public:
+  virtual ~Container() = default;
+  /// Returns how many samples were clipped.
+  virtual std::int64_t write(std::span<const float> samples) = 0;
+  virtual void finish() = 0;
+};
+
+namespace {
+
+/// Closes its descriptor.
+class OpenFile {
+ public:
+  explicit OpenFile(const std::string& path)
+      : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+    if (descriptor_ < 0) throw std::system_error(errno, std::generic_category());
+  }
+  ~OpenFile() { close(descriptor_); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  int descriptor() const noexcept { return descriptor_; }
+
+ private:
+  const int descriptor_;
+};
+
+/// Our own writer, because the header must be right at any moment, in place, and beyond 4 GiB.
+class WavFile : public FileSink::Container {
+ public:
+  WavFile(const std::string& path, const FileSinkOptions& options)
+      : file_(path),
+        format_{.samples = options.format,
+                .rate_hz = options.rate_hz,
+                .channels = options.channels,
+                .data_bytes = 0} {
+    const std::vector<std::byte> header = make_wav_header(format_);
+    header_bytes_ = std::int64_t(header.size());
+    write_all(file_.descriptor(), header);
+  }
+
+  std::int64_t write(std::span<const float> samples) override {
+    bytes_.resize(samples.size() * std::size_t(bytes_per_sample(format_.samples)));
+    const std::int64_t clipped = encode_samples(format_.samples, samples, bytes_.data());
+    try {
+      write_all(file_.descriptor(), bytes_);
+    } catch (const std::system_error&) {
+      keep_what_was_written();
+      throw;
+    }
+    format_.data_bytes += std::int64_t(bytes_.size());
+    const std::int64_t second = std::int64_t(format_.rate_hz) * format_.bytes_per_frame();
+    if (format_.data_bytes - described_bytes_ >= second) update_header();
+    return clipped;
+  }
+
+  void finish() override {
+    if (format_.data_bytes % 2 == 1) write_all(file_.descriptor(), std::vector(1, std::byte{0}));
+    update_header();
+  }
+
+ private:
+  void update_header() {
+    const std::vector<std::byte> header = make_wav_header(format_);
+    if (pwrite(file_.descriptor(), header.data(), header.size(), 0) != ssize_t(header.size())) {
+      throw std::system_error(errno, std::generic_category());
+    }
+    described_bytes_ = format_.data_bytes;
+  }
+
+  /// The disk is full: cut off a partial frame and describe the rest, as far as it goes.
+  void keep_what_was_written() {
+    const off_t end = lseek(file_.descriptor(), 0, SEEK_END);
+    const std::int64_t bytes = std::max<std::int64_t>(end - header_bytes_, 0);
+    format_.data_bytes = bytes - bytes % format_.bytes_per_frame();
+    const bool cut = ftruncate(file_.descriptor(), header_bytes_ + format_.data_bytes) == 0;
+    try {
+      update_header();
+    } catch (const std::system_error&) {
+      if (cut) return;  // the failure that led here says more than this one
+    }
+  }
+
+  OpenFile file_;
+  WavFormat format_;  // data_bytes: written so far
+  std::int64_t header_bytes_ = 0;
+  std::int64_t described_bytes_ = 0;  // in the header on disk
+  std::vector<std::byte> bytes_;
+};
+
+/// FLAC through libsndfile, over our own I/O so that a full disk is told from a broken encoder. Its
+/// header says "length unknown" until the end, which readers take as it is.
+class FlacFile : public FileSink::Container {
+ public:
+  FlacFile(const std::string& path, const FileSinkOptions& options)
+      : file_(path), bits_(options.format == SampleFormat::kInt16 ? 16 : 24) {
+    SF_INFO info{};
+    info.samplerate = options.rate_hz;
+    info.channels = options.channels;
+    info.format = SF_FORMAT_FLAC | (bits_ == 16 ? SF_FORMAT_PCM_16 : SF_FORMAT_PCM_24);
+    SF_VIRTUAL_IO io{on_length, on_seek, on_read, on_write, on_tell};
+    handle_ = sf_open_virtual(&io, SFM_WRITE, &info, this);
+    if (handle_ == nullptr) {
+      throw std::runtime_error("FLAC does not take " + std::to_string(options.channels) +
+                               " channels at " + std::to_string(options.rate_hz) + " Hz");
+    }
+  }
+  ~FlacFile() override {
+    sf_close(handle_);
+    // Cut off a partial frame, so that the rest can be read; nothing more to be done if that fails.
+    if (error_ != 0 && ftruncate(file_.descriptor(), whole_bytes_) != 0) return;
+  }
+
+  std::int64_t write(std::span<const float> samples) override {
+    integers_.resize(samples.size());
+    const std::int64_t clipped = quantize_samples(bits_, samples, integers_.data());
+    for (std::int32_t& integer : integers_) {
+      integer =
+          std::int32_t(std::uint32_t(integer) << (32 - bits_));  // libsndfile's are left-aligned
+    }
+    const auto size = sf_count_t(integers_.size());
+    if (sf_write_int(handle_, integers_.data(), size) != size && error_ == 0) error_ = EIO;
+    check();
+    return clipped;
+  }
+
+  void finish() override {
+    sf_close(std::exchange(handle_, nullptr));
+    check();
+  }
+
+ private:
+  void check() const {
+    if (error_ != 0) throw std::system_error(error_, std::generic_category());
+  }
+  static int descriptor(void* self) { return static_cast<FlacFile*>(self)->file_.descriptor(); }
+  static sf_count_t on_length(void* self) {
+    struct stat status {};
+    return fstat(descriptor(self), &status) == 0 ? status.st_size : -1;
+  }
+  static sf_count_t on_seek(sf_count_t offset, int whence, void* self) {
+    return lseek(descriptor(self), offset, whence);
+  }
+  static sf_count_t on_read(void* bytes, sf_count_t count, void* self) {
+    return ::read(descriptor(self), bytes, std::size_t(count));
+  }
+  /// The encoder writes a whole FLAC frame at a time.
+  static sf_count_t on_write(const void* bytes, sf_count_t count, void* self) {
+    auto& file = *static_cast<FlacFile*>(self);
+    if (file.error_ != 0) return 0;  // leave the header at "length unknown"
+    try {
+      write_all(descriptor(self), {static_cast<const std::byte*>(bytes), std::size_t(count)});
+    } catch (const std::system_error& error) {
+      file.error_ = error.code().value();
+      return 0;
+    }
+    file.whole_bytes_ = std::max<off_t>(file.whole_bytes_, on_tell(self));
+    return count;
+  }
+  static sf_count_t on_tell(void* self) { return lseek(descriptor(self), 0, SEEK_CUR); }
+
+  OpenFile file_;
+  const int bits_;
+  int error_ = 0;          // errno of the first write that failed
+  off_t whole_bytes_ = 0;  // end of the last write that did not
+  std::vector<std::int32_t> integers_;
+  SNDFILE* handle_ = nullptr;
+};
+
+std::unique_ptr<FileSink::Container> open_container(const std::string& path,
+                                                    const FileSinkOptions& options) {
+  std::string extension = std::filesystem::path(path).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return char(std::tolower(c)); });
+  if (extension != ".wav" && extension != ".flac") {
+    throw std::runtime_error("expected a file name that ends in .wav or .flac, found '" +
+                             extension + "'");
+  }
+  if (options.rate_hz < 1 || options.channels < 1) {
+    throw std::runtime_error("expected at least one channel and 1 Hz, found " +
+                             std::to_string(options.channels) + " channels at " +
+                             std::to_string(options.rate_hz) + " Hz");
+  }
+  const bool integer =
+      options.format == SampleFormat::kInt16 || options.format == SampleFormat::kInt24;
+  if (!integer && options.format != SampleFormat::kFloat32) {
+    throw std::runtime_error("expected 16-bit, 24-bit or float32 samples");
+  }
+  if (extension == ".flac" && !integer) {
+    throw std::runtime_error("FLAC does not hold float samples; write 24-bit ones, or .wav");
+  }
+  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) {
+    std::filesystem::create_directories(folder);
+  }
+  if (extension == ".flac") return std::make_unique<FlacFile>(path, options);
+  return std::make_unique<WavFile>(path, options);
+}
+
+}  // namespace
+
+FileSink::FileSink(const std::string& path, const FileSinkOptions& options)
+    : path_(path), options_(options) {
+  try {
+    container_ = open_container(path, options);
+  } catch (const std::system_error& error) {
+    throw std::runtime_error(path + ": cannot be written: " + error.code().message());
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(path + ": " + error.what());
+  }
+}
+
+FileSink::~FileSink() {
+  try {
+    finish();
+  } catch (const std::exception&) {  // a destructor has nobody to tell
+  }
+}
+
+void FileSink::write(const float* interleaved, int frames) {
+  if (!container_) throw std::logic_error(path_ + ": written to after its end");
+  if (frames <= 0) return;
+  try {
+    clipped_samples_ +=
+        container_->write({interleaved, std::size_t(frames) * std::size_t(options_.channels)});
+  } catch (const std::system_error& error) {
+    fail(error);
+  }
+  written_frames_ += frames;
+}
+
+void FileSink::finish() {
+  if (!container_) return;
+  try {
+    container_->finish();
+  } catch (const std::system_error& error) {
+    fail(error);
+  }
+  container_.reset();
+}
+
+void FileSink::fail(const std::system_error& error) {
+  container_.reset();
+  throw std::runtime_error(path_ + ": cannot be written further after " +
+                           format_seconds(written_frames_, options_.rate_hz) +
+                           " of audio, which can be read: " + error.code().message());
+}
+
+}  // namespace runnel::rt

@@ -1,0 +1,96 @@
+#include "rt/pump.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "rt/clock.h"
+
+namespace runnel::rt {
+namespace {
+
+constexpr std::int64_t kRoomPollNs = 250'000;      // while waiting for a reader
+constexpr std::int64_t kStopPollNs = 100'000'000;  // how soon a sleeping pump notices stop()
+
+const SourcePumpOptions& check(const AudioSource& source, const AudioRing& ring,
+                               const SourcePumpOptions& options) {
+  if (source.rate_hz() != ring.rate_hz() || source.channels() != ring.channels()) {
+    throw std::invalid_argument("SourcePump: the source has " + std::to_string(source.channels()) +
+                                " channels at " + std::to_string(source.rate_hz()) +
+                                " Hz, the ring " + std::to_string(ring.channels()) + " at " +
+                                std::to_string(ring.rate_hz()) + " Hz");
+  }
+  if (options.block_frames < 1 || options.block_frames > ring.capacity()) {
+    throw std::invalid_argument("SourcePump: a block of " + std::to_string(options.block_frames) +
+                                " frames does not fit a ring of " +
+                                std::to_string(ring.capacity()));
+  }
+  return options;
+}
+
+}  // namespace
+
+SourcePump::SourcePump(AudioSource& source, AudioRing& ring, const SourcePumpOptions& options)
+    : source_(source),
+      ring_(ring),
+      options_(check(source, ring, options)),
+      start_ns_(options.start_ns != 0 ? options.start_ns : now_ns()),
+      worker_(options.thread, [this](const std::stop_token& stop) {
+        try {
+          run(stop);
+        } catch (...) {
+          failure_ = std::current_exception();
+        }
+        // Publishes failure_ and the last frames; acquired by finished().
+        finished_.store(true, std::memory_order_release);
+      }) {}
+
+SourcePump::~SourcePump() { stop(); }
+
+bool SourcePump::finished() const noexcept {
+  return finished_.load(std::memory_order_acquire);  // releases: the end of the thread's body
+}
+
+void SourcePump::stop() noexcept {
+  source_.cancel();
+  worker_.request_stop();
+  worker_.join();  // throws nothing: the body keeps its failure to itself
+}
+
+void SourcePump::rethrow_if_failed() const {
+  if (finished() && failure_) std::rethrow_exception(failure_);
+}
+
+bool SourcePump::wait_until(std::int64_t deadline_ns, const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    const std::int64_t now = now_ns();
+    if (now >= deadline_ns) return true;
+    sleep_until_ns(std::min(deadline_ns, now + kStopPollNs));
+  }
+  return false;
+}
+
+void SourcePump::run(const std::stop_token& stop) {
+  std::vector<float> block(std::size_t(options_.block_frames) * std::size_t(source_.channels()));
+  const int rate_hz = source_.rate_hz();
+  std::int64_t index = 0;
+  while (!stop.stop_requested()) {
+    const int frames = source_.read(block.data(), options_.block_frames);
+    if (frames == 0) return;
+    const BlockTime time{index, start_ns_ + frames_to_ns(index, rate_hz)};
+    index += frames;
+    if (options_.realtime) {
+      // The schedule is absolute: a late wake-up delays this block and no other.
+      if (!wait_until(start_ns_ + frames_to_ns(index, rate_hz), stop)) return;
+    } else {
+      while (ring_.writable() < frames) {
+        if (stop.stop_requested()) return;
+        sleep_until_ns(now_ns() + kRoomPollNs);
+      }
+    }
+    ring_.write(block.data(), frames, time);
+  }
+}
+
+}  // namespace runnel::rt

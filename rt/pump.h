@@ -1,0 +1,57 @@
+// Brings a file or a pipe into an AudioRing, as a device would or as fast as there is room.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "rt/audio_ring.h"
+#include "rt/source.h"
+#include "rt/worker.h"
+
+namespace runnel::rt {
+
+struct SourcePumpOptions {
+  int block_frames = 256;
+  /// True: at 1×, as a device delivers; never waits for room, the ring drops and counts.
+  /// False: waits for room and loses nothing.
+  bool realtime = false;
+  std::int64_t start_ns = 0;  // due time of sample 0; 0: the moment of construction
+  WorkerOptions thread = {.name = "pump"};
+};
+
+/// Owns a thread that reads `source` into `ring` in blocks. Sample i is due at
+/// start + i / rate, whether the pump was late or not; a paced block is written when the time of
+/// its last sample is over. Source and ring outlive the pump.
+class SourcePump {
+ public:
+  /// Throws std::invalid_argument if rate or channels of source and ring differ or a block does not
+  /// fit the ring.
+  SourcePump(AudioSource& source, AudioRing& ring, const SourcePumpOptions& options);
+  /// Stops.
+  ~SourcePump();
+
+  /// Everything is in the ring (or the source failed, or stop() came): when this is true and the
+  /// ring is then empty, the audio is over. Any thread.
+  bool finished() const noexcept;
+  /// Ends early: soon, even if a pipe is silent. The owner's thread.
+  void stop() noexcept;
+  /// Rethrows the source's read error. Only once finished() is true.
+  void rethrow_if_failed() const;
+  std::int64_t start_ns() const noexcept { return start_ns_; }
+  const WorkerGrants& grants() const noexcept { return worker_.grants(); }
+
+ private:
+  void run(const std::stop_token& stop);
+  /// False if asked to stop before.
+  static bool wait_until(std::int64_t deadline_ns, const std::stop_token& stop);
+
+  AudioSource& source_;
+  AudioRing& ring_;
+  const SourcePumpOptions options_;
+  const std::int64_t start_ns_;
+  std::exception_ptr failure_;  // published by finished_
+  std::atomic<bool> finished_{false};
+  Worker worker_;  // last: its thread uses the rest
+};
+
+}  // namespace runnel::rt

@@ -1,0 +1,94 @@
+// Where audio goes when it is not a device: a file or standard output.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "rt/sample_format.h"
+
+namespace runnel::rt {
+
+/// Takes interleaved float frames until finish(). One thread.
+class AudioSink {
+ public:
+  virtual ~AudioSink() = default;
+
+  /// Throws std::runtime_error in one line that names the sink and how much it holds.
+  virtual void write(const float* interleaved, int frames) = 0;
+  /// Completes the audio; throws as write() does. Later calls do nothing.
+  virtual void finish() = 0;
+};
+
+struct FileSinkOptions {
+  int rate_hz = 0;
+  int channels = 0;
+  SampleFormat format = SampleFormat::kInt16;  // kInt16, kInt24 or kFloat32 (not in FLAC)
+};
+
+/// A .wav or .flac file, streamed to disk as it goes. Its header is brought up to date at least
+/// once a second of audio, so the file is readable after a kill or on a full disk. WAV becomes RF64
+/// beyond 4 GiB. Integer formats clamp at full scale, and count.
+class FileSink : public AudioSink {
+ public:
+  /// Makes missing parent directories and replaces an existing file. Throws std::runtime_error in
+  /// one line: a path that cannot be written, an unknown extension, a format that FLAC does not
+  /// have.
+  FileSink(const std::string& path, const FileSinkOptions& options);
+  /// Finishes the file if nobody did; errors are then lost.
+  ~FileSink() override;
+
+  void write(const float* interleaved, int frames) override;
+  void finish() override;
+
+  /// Samples beyond full scale (or not a number) in an integer format.
+  std::int64_t clipped_samples() const noexcept { return clipped_samples_; }
+  std::int64_t written_frames() const noexcept { return written_frames_; }
+
+  /// What puts converted samples into a container.
+  class Container;
+
+ private:
+  [[noreturn]] void fail(const std::system_error& error);
+
+  const std::string path_;
+  const FileSinkOptions options_;
+  std::unique_ptr<Container> container_;  // null once finished or failed
+  std::int64_t clipped_samples_ = 0;
+  std::int64_t written_frames_ = 0;
+};
+
+/// What goes down a pipe: raw little-endian samples, or WAV with unknown sizes.
+struct PipeSinkOptions {
+  bool wav_header = false;
+  int rate_hz = 0;
+  int channels = 0;
+  SampleFormat format = SampleFormat::kFloat32;
+};
+
+/// Writes to a file descriptor, which stays open. A reader that went away (EPIPE) is an exception
+/// like a full disk: the constructor ignores SIGPIPE for the process.
+class PipeSink : public AudioSink {
+ public:
+  explicit PipeSink(const PipeSinkOptions& options, int descriptor = 1,
+                    const std::string& name = "standard output");
+
+  void write(const float* interleaved, int frames) override;
+  void finish() override {}
+
+  std::int64_t clipped_samples() const noexcept { return clipped_samples_; }
+
+ private:
+  void write_bytes();
+
+  const PipeSinkOptions options_;
+  const int descriptor_;
+  const std::string name_;
+  std::vector<std::byte> bytes_;
+  std::int64_t clipped_samples_ = 0;
+  std::int64_t written_frames_ = 0;
+};
+
+}  // namespace runnel::rt

@@ -1,0 +1,107 @@
+// Where audio comes from when it is not a device: a file or a pipe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rt/wav_header.h"
+
+namespace runnel::rt {
+
+struct SourceFormat {
+  std::string name;  // path or "standard input", for messages
+  int rate_hz = 0;
+  int channels = 0;
+  std::int64_t frames = -1;  // −1: unknown until the end
+};
+
+/// Reads interleaved float frames until the end. One thread, except where it says otherwise.
+class AudioSource {
+ public:
+  virtual ~AudioSource() = default;
+
+  const std::string& name() const noexcept { return format_.name; }
+  int rate_hz() const noexcept { return format_.rate_hz; }
+  int channels() const noexcept { return format_.channels; }
+  /// As announced by the header; −1 if unknown. More or fewer may come: see warning().
+  std::int64_t frames() const noexcept { return format_.frames; }
+
+  /// Fills up to `max_frames` frames; returns how many, 0 only at the end. Whatever could be read
+  /// is handed out first; then a read error throws std::runtime_error in one line that names the
+  /// source.
+  virtual int read(float* interleaved, int max_frames) = 0;
+  /// Makes a read that waits for a pipe return 0 soon. Any thread.
+  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+
+  /// NaN and infinite samples, replaced by 0.
+  std::int64_t bad_samples() const noexcept { return bad_samples_; }
+  /// One line about what was wrong with the audio but could be read over; empty if nothing was.
+  std::string warning() const;
+
+ protected:
+  explicit AudioSource(SourceFormat format) : format_(std::move(format)) {}
+  bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
+  /// Replaces NaN and infinities by 0 and counts them.
+  void repair(float* samples, std::int64_t count) noexcept;
+
+  SourceFormat format_;
+  std::string damage_;  // part of warning()
+
+ private:
+  std::atomic<bool> cancelled_{false};
+  std::int64_t bad_samples_ = 0;
+};
+
+/// A wav, flac, ogg or mp3 file (what libsndfile reads), of any rate and channel count.
+class FileSource : public AudioSource {
+ public:
+  /// Throws std::runtime_error in one line: the file, what was expected, what was found.
+  explicit FileSource(const std::string& path);
+  ~FileSource() override;
+
+  int read(float* interleaved, int max_frames) override;
+
+ private:
+  struct File;
+  explicit FileSource(std::unique_ptr<File> file);
+
+  std::unique_ptr<File> file_;
+  std::int64_t read_frames_ = 0;
+  std::string failure_;  // thrown by the next read
+};
+
+/// What comes down a pipe.
+struct PipeFormat {
+  std::optional<SampleFormat> raw{};  // none: a WAV header says everything
+  int rate_hz = 0;                    // of raw samples
+  int channels = 0;                   // of raw samples
+};
+
+/// Little-endian raw samples or a WAV stream from a file descriptor, which stays open.
+class PipeSource : public AudioSource {
+ public:
+  /// Reads the header of a WAV stream (waits for it). Throws std::runtime_error in one line.
+  PipeSource(int descriptor, const PipeFormat& format, const std::string& name = "standard input");
+
+  int read(float* interleaved, int max_frames) override;
+
+ private:
+  /// Reads until `size` bytes are there, the end, or cancel().
+  std::size_t fill(std::byte* bytes, std::size_t size);
+
+  const int descriptor_;
+  WavFormat encoding_;  // data_bytes: −1 until the end of the pipe
+  std::int64_t read_frames_ = 0;
+  bool at_end_ = false;
+  std::vector<std::byte> buffer_;
+};
+
+/// A FileSource, or standard input for "-". Throws std::runtime_error in one line.
+std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash,
+                                         const PipeFormat& pipe = {});
+
+}  // namespace runnel::rt

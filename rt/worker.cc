@@ -1,0 +1,114 @@
+#include "rt/worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <latch>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#include "rt/clock.h"
+
+namespace runnel::rt {
+namespace {
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+/// Returns 0 or an errno.
+int lock_all_memory() {
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  // Under a limit, locking the future would make later allocations fail; root has no limit.
+  const bool unlimited = limit.rlim_cur == RLIM_INFINITY || geteuid() == 0;
+  return mlockall(unlimited ? MCL_CURRENT | MCL_FUTURE : MCL_CURRENT) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+bool flush_denormals() noexcept {
+#if defined(__SSE__)
+  constexpr unsigned kFlushToZero = 0x8000;
+  constexpr unsigned kDenormalsAreZero = 0x0040;
+  _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
+  return true;
+#elif defined(__aarch64__)
+  std::uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  asm volatile("msr fpcr, %0" : : "r"(control | std::uint64_t(1) << 24));
+  return true;
+#else
+  return false;
+#endif
+}
+
+Worker::Worker(const WorkerOptions& options, Body body) {
+  // Shared, because count_down() may still be returning when wait() has.
+  const auto ready = std::make_shared<std::latch>(1);
+  thread_ = std::jthread([this, options, ready, body = std::move(body)](std::stop_token stop) {
+    apply(options);
+    ready->count_down();  // from here on grants_ belongs to the owner
+    try {
+      body(std::move(stop));
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  });
+  ready->wait();
+}
+
+Worker::~Worker() {
+  request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void Worker::apply(const WorkerOptions& options) {
+  constexpr std::size_t kMaxName = 15;
+  pthread_setname_np(pthread_self(), options.name.substr(0, kMaxName).c_str());
+
+  grants_.summary = options.name + ": ";
+  if (options.realtime_priority > 0) {
+    sched_param parameters{};
+    parameters.sched_priority = options.realtime_priority;
+    // Reset on fork, so that a program which we start does not inherit the priority.
+    grants_.realtime = sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &parameters) == 0;
+    grants_.summary += grants_.realtime
+                           ? "real-time priority " + std::to_string(options.realtime_priority)
+                           : "no real-time priority (" + reason(errno) + ")";
+  } else {
+    grants_.summary += "ordinary priority";
+  }
+  if (options.lock_memory) {
+    const int error = lock_all_memory();
+    grants_.memory_locked = error == 0;
+    grants_.summary +=
+        error == 0 ? ", memory locked" : ", memory not locked (" + reason(error) + ")";
+  }
+  grants_.denormals_flushed = flush_denormals();
+  grants_.summary += grants_.denormals_flushed ? ", denormals flushed" : ", denormals kept";
+}
+
+Poller::Poller(std::int64_t period_ns) noexcept
+    : period_ns_(period_ns), next_ns_(now_ns() + period_ns) {}
+
+std::int64_t Poller::wait() noexcept {
+  sleep_until_ns(next_ns_);
+  const std::int64_t late_ns = now_ns() - next_ns_;
+  next_ns_ += period_ns_ * (1 + late_ns / period_ns_);
+  return late_ns;
+}
+
+}  // namespace runnel::rt

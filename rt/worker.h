@@ -1,0 +1,72 @@
+// Threads that do the engine's work, and how they wait.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+namespace runnel::rt {
+
+struct WorkerOptions {
+  std::string name = "runnel";  // shown by top and gdb; 15 characters at most are kept
+  int realtime_priority = 0;    // SCHED_FIFO 1 to 99; 0: an ordinary thread
+  bool lock_memory = false;     // mlockall for the whole process
+};
+
+/// What the system granted of what was asked.
+struct WorkerGrants {
+  bool realtime = false;
+  bool memory_locked = false;
+  bool denormals_flushed = false;
+  std::string summary;  // one line for humans: what was granted, and why not
+};
+
+/// Makes the calling thread treat denormal floats as zero (FTZ/DAZ on x86, FZ on Arm), because they
+/// are a hundred times slower in the silence after speech. False where there is no such switch.
+bool flush_denormals() noexcept;
+
+/// A named thread that runs `body` once. The body polls its stop token; what it throws is kept.
+class Worker {
+ public:
+  using Body = std::function<void(std::stop_token)>;
+
+  /// Returns when the thread has asked for its grants and is about to run `body`. A refusal is no
+  /// error: see grants(). Throws std::system_error if no thread can be made.
+  Worker(const WorkerOptions& options, Body body);
+  /// Asks to stop and waits for the end.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  const WorkerGrants& grants() const noexcept { return grants_; }
+  void request_stop() noexcept { thread_.request_stop(); }
+  /// Waits for the end and rethrows what the body threw. The owner's thread.
+  void join();
+
+ private:
+  void apply(const WorkerOptions& options);
+
+  WorkerGrants grants_;
+  std::exception_ptr failure_;  // written by the thread, read after join
+  std::jthread thread_;
+};
+
+/// Wakes at a fixed period on absolute times: for a worker that waits on a ring which a callback
+/// fills, because callbacks may not wake anybody. One thread.
+class Poller {
+ public:
+  explicit Poller(std::int64_t period_ns) noexcept;
+
+  /// Sleeps until the next tick and returns how late it woke, in ns. Ticks that have passed are
+  /// skipped, not made up for, and the schedule does not shift.
+  std::int64_t wait() noexcept;
+
+ private:
+  const std::int64_t period_ns_;
+  std::int64_t next_ns_;
+};
+
+}  // namespace runnel::rt

@@ -1,0 +1,311 @@
+#include "rt/source.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sndfile.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <thread>
+
+#include "rt/clock.h"
+#include "tests/rt/test_audio.h"
+
+namespace runnel::rt {
+namespace {
+
+using testing::error_of;
+using testing::is_one_line;
+using testing::noise;
+using testing::read_all;
+using testing::TempFolder;
+
+/// False if this libsndfile cannot write the format.
+bool write_file(const std::string& path, int format, int rate_hz, int channels,
+                const std::vector<float>& samples) {
+  SF_INFO info{};
+  info.samplerate = rate_hz;
+  info.channels = channels;
+  info.format = format;
+  if (!sf_format_check(&info)) return false;
+  SNDFILE* file = sf_open(path.c_str(), SFM_WRITE, &info);
+  if (file == nullptr) return false;
+  sf_write_float(file, samples.data(), sf_count_t(samples.size()));
+  sf_close(file);
+  return true;
+}
+
+/// The two ends of a pipe; whatever is not closed by the test is closed at its end.
+struct Pipe {
+  Pipe() {
+    if (pipe(ends) != 0) throw std::runtime_error("no pipe");
+  }
+  ~Pipe() {
+    close(ends[0]);
+    end();
+  }
+  void put(std::span<const std::byte> bytes) {
+    ASSERT_EQ(::write(ends[1], bytes.data(), bytes.size()), ssize_t(bytes.size()));
+  }
+  void end() {
+    if (ends[1] >= 0) close(ends[1]);
+    ends[1] = -1;
+  }
+  int ends[2] = {-1, -1};
+};
+
+std::vector<std::byte> encode(SampleFormat format, const std::vector<float>& samples) {
+  std::vector<std::byte> bytes(samples.size() * std::size_t(bytes_per_sample(format)));
+  encode_samples(format, samples, bytes.data());
+  return bytes;
+}
+
+struct FileKind {
+  const char* name;
+  int format;
+  double tolerance;  // largest error; < 0: a lossy codec, whose level alone is checked
+};
+
+class FileSourceReads : public ::testing::TestWithParam<FileKind> {};
+
+TEST_P(FileSourceReads, EveryRateAndChannelCount) {
+  const TempFolder folder;
+  for (const auto& [rate_hz, channels] :
+       {std::pair(48'000, 1), std::pair(44'100, 2), std::pair(16'000, 3)}) {
+    if (GetParam().tolerance < 0 && channels > 2) continue;  // MP3 has two
+    const std::vector<float> samples = noise(std::size_t(channels) * 20'000);
+    const std::string path = folder.file(std::string("a.") + GetParam().name);
+    if (!write_file(path, GetParam().format, rate_hz, channels, samples)) {
+      GTEST_SKIP() << "this libsndfile does not write " << GetParam().name;
+    }
+    FileSource source(path);
+    EXPECT_EQ(source.name(), path);
+    EXPECT_EQ(source.rate_hz(), rate_hz);
+    EXPECT_EQ(source.channels(), channels);
+    EXPECT_GE(source.frames(), 20'000);
+    const std::vector<float> back = read_all(source);
+    EXPECT_EQ(std::int64_t(back.size()), source.frames() * channels);
+    EXPECT_EQ(source.warning(), "");
+    double power = 0;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      power += back[i] * back[i];
+      if (GetParam().tolerance >= 0) {
+        ASSERT_NEAR(back[i], samples[i], GetParam().tolerance);
+      }
+    }
+    EXPECT_NEAR(std::sqrt(power / double(samples.size())), 0.5 / std::sqrt(3.0), 0.1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Formats, FileSourceReads,
+    ::testing::Values(FileKind{"wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1.1 / 32768},
+                      FileKind{"wavex", SF_FORMAT_WAVEX | SF_FORMAT_PCM_24, 1.1 / 8388608},
+                      FileKind{"rf64", SF_FORMAT_RF64 | SF_FORMAT_PCM_16, 1.1 / 32768},
+                      FileKind{"float", SF_FORMAT_WAV | SF_FORMAT_FLOAT, 0.0},
+                      FileKind{"flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 1.1 / 32768},
+                      FileKind{"ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS, -1},
+                      FileKind{"mp3", SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, -1}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(FileSource, ReadsOneSampleAndNone) {
+  const TempFolder folder;
+  for (const std::size_t count : {1U, 0U}) {
+    ASSERT_TRUE(write_file(folder.file("a.wav"), SF_FORMAT_WAV | SF_FORMAT_PCM_16, 8000, 1,
+                           std::vector<float>(count, 0.5F)));
+    FileSource source(folder.file("a.wav"));
+    EXPECT_EQ(source.frames(), std::int64_t(count));
+    EXPECT_EQ(read_all(source), std::vector<float>(count, 0.5F));
+    float sample = 0;
+    EXPECT_EQ(source.read(&sample, 1), 0) << "stays at the end";
+  }
+}
+
+TEST(FileSource, SaysInOneLineWhatIsWrongWithAFile) {
+  const TempFolder folder;
+  testing::write_bytes(folder.file("empty.wav"), {});
+  std::ofstream(folder.file("text.wav")) << "Dear diary, today I did not record anything at all.\n";
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {folder.file("missing.wav"), "no such file"},
+      {folder.file(""), "directory"},
+      {folder.file("empty.wav"), "empty"},
+      {folder.file("text.wav"), "found something else"},
+  };
+  for (const auto& [path, what] : cases) {
+    const std::string error = error_of([&] { FileSource source(path); });
+    EXPECT_TRUE(is_one_line(error));
+    EXPECT_EQ(error.rfind(path + ": expected an audio file", 0), 0U) << error;
+    EXPECT_NE(error.find(what), std::string::npos) << error;
+  }
+}
+
+TEST(FileSource, RefusesAFileWithoutChannels) {
+  const TempFolder folder;
+  std::vector<std::byte> header =
+      make_wav_header({.rate_hz = 8000, .channels = 1, .data_bytes = 100});
+  header.resize(header.size() + 100);
+  header[12 + 36 + 8 + 2] = std::byte{0};
+  testing::write_bytes(folder.file("a.wav"), header);
+  EXPECT_TRUE(is_one_line(error_of([&] { FileSource source(folder.file("a.wav")); })));
+}
+
+TEST(FileSource, ReplacesAndCountsWhatIsNotANumber) {
+  const TempFolder folder;
+  std::vector<float> samples = noise(1000);
+  samples[10] = std::numeric_limits<float>::quiet_NaN();
+  samples[500] = std::numeric_limits<float>::infinity();
+  samples[999] = -std::numeric_limits<float>::infinity();
+  ASSERT_TRUE(
+      write_file(folder.file("a.wav"), SF_FORMAT_WAV | SF_FORMAT_FLOAT, 16'000, 2, samples));
+  FileSource source(folder.file("a.wav"));
+  const std::vector<float> back = read_all(source);
+  for (const std::size_t i : {10, 500, 999}) samples[i] = 0;
+  EXPECT_EQ(back, samples);
+  EXPECT_EQ(source.bad_samples(), 3);
+  EXPECT_TRUE(is_one_line(source.warning()));
+  EXPECT_NE(source.warning().find("3 samples"), std::string::npos);
+}
+
+TEST(FileSource, GivesWhatIsThereOfADamagedFile) {
+  const TempFolder folder;
+  const std::vector<float> samples = noise(200'000);
+  ASSERT_TRUE(
+      write_file(folder.file("a.flac"), SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 16'000, 1, samples));
+  std::filesystem::resize_file(folder.file("a.flac"),
+                               std::filesystem::file_size(folder.file("a.flac")) / 2);
+  FileSource source(folder.file("a.flac"));
+  std::vector<float> back;
+  std::vector<float> piece(1000);
+  const std::string error = error_of([&] {
+    while (const int got = source.read(piece.data(), 1000)) {
+      back.insert(back.end(), piece.begin(), piece.begin() + got);
+    }
+  });
+  ASSERT_GT(back.size(), 80'000U);
+  ASSERT_LT(back.size(), 120'000U);
+  for (std::size_t i = 0; i < 80'000; ++i) ASSERT_NEAR(back[i], samples[i], 1.1 / 32768);
+  EXPECT_TRUE(is_one_line(error + source.warning())) << "one of them tells";
+}
+
+TEST(PipeSource, ReadsRawSamples) {
+  for (const auto format : {SampleFormat::kFloat32, SampleFormat::kInt16}) {
+    Pipe pipe;
+    std::vector<float> samples = noise(600);
+    if (format == SampleFormat::kInt16) {
+      for (float& sample : samples) sample = std::round(sample * 32768) / 32768;
+    }
+    pipe.put(encode(format, samples));
+    pipe.end();
+    PipeSource source(pipe.ends[0], {.raw = format, .rate_hz = 16'000, .channels = 2}, "pipe");
+    EXPECT_EQ(source.frames(), -1);
+    EXPECT_EQ(source.channels(), 2);
+    EXPECT_EQ(read_all(source), samples);
+    EXPECT_EQ(source.warning(), "");
+  }
+}
+
+TEST(PipeSource, ReadsAWavStreamThatComesInDribbles) {
+  Pipe pipe;
+  const std::vector<float> samples = noise(999);
+  std::thread writer([&] {
+    std::vector<std::byte> bytes =
+        make_wav_header({.samples = SampleFormat::kFloat32, .rate_hz = 44'100, .channels = 3});
+    const std::vector<std::byte> data = encode(SampleFormat::kFloat32, samples);
+    bytes.insert(bytes.end(), data.begin(), data.end());
+    for (std::size_t at = 0; at < bytes.size(); at += 7) {
+      pipe.put(std::span(bytes).subspan(at, std::min<std::size_t>(7, bytes.size() - at)));
+    }
+    pipe.end();
+  });
+  PipeSource source(pipe.ends[0], {}, "pipe");
+  EXPECT_EQ(source.rate_hz(), 44'100);
+  EXPECT_EQ(source.channels(), 3);
+  EXPECT_EQ(source.frames(), -1);
+  EXPECT_EQ(read_all(source, 100), samples);
+  writer.join();
+  EXPECT_EQ(source.warning(), "");
+}
+
+TEST(PipeSource, StopsAtTheEndOfTheAudio) {
+  Pipe pipe;
+  const std::vector<float> samples = {0.25F, -0.5F, 0.75F};
+  pipe.put(make_wav_header({.rate_hz = 8000, .channels = 1, .data_bytes = 6}));
+  pipe.put(encode(SampleFormat::kInt16, samples));
+  pipe.put(encode(SampleFormat::kInt16, noise(100)));  // a chunk after the audio
+  PipeSource source(pipe.ends[0], {}, "pipe");         // whose writer does not end
+  EXPECT_EQ(source.frames(), 3);
+  EXPECT_EQ(read_all(source), samples);
+}
+
+TEST(PipeSource, TellsThatAStreamWasCutShort) {
+  Pipe pipe;
+  pipe.put(make_wav_header({.rate_hz = 8000, .channels = 2, .data_bytes = 400}));
+  pipe.put(std::vector<std::byte>(43));
+  pipe.end();
+  PipeSource source(pipe.ends[0], {}, "pipe");
+  EXPECT_EQ(read_all(source).size(), 20U);
+  EXPECT_EQ(source.warning(),
+            "pipe: ends after 10 of 100 frames, with 3 bytes of a partial frame at the end, which "
+            "were dropped");
+}
+
+TEST(PipeSource, TellsAPartialFrameOfRawSamples) {
+  Pipe pipe;
+  pipe.put(std::vector<std::byte>(4 * 5 + 1));
+  pipe.end();
+  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 2},
+                    "pipe");
+  EXPECT_EQ(read_all(source, 5).size(), 10U) << "also if the last frame ends a read";
+  EXPECT_NE(source.warning().find("1 bytes of a partial frame"), std::string::npos);
+}
+
+TEST(PipeSource, RefusesWhatItCannotRead) {
+  Pipe empty;
+  empty.end();
+  EXPECT_TRUE(is_one_line(error_of([&] { PipeSource source(empty.ends[0], {}, "pipe"); })));
+  for (const PipeFormat& format :
+       {PipeFormat{.raw = SampleFormat::kInt16, .rate_hz = 0, .channels = 1},
+        PipeFormat{.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 0}}) {
+    const std::string error = error_of([&] { PipeSource source(empty.ends[0], format, "pipe"); });
+    EXPECT_NE(error.find("need a rate and a channel count"), std::string::npos);
+  }
+  PipeSource closed(-1, {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1}, "pipe");
+  closed.cancel();  // poll() ignores a descriptor of −1
+  float sample;
+  EXPECT_EQ(closed.read(&sample, 1), 0);
+}
+
+TEST(PipeSource, ASilentPipeCanBeCancelled) {
+  Pipe pipe;
+  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1},
+                    "pipe");
+  std::thread canceller([&] {
+    sleep_until_ns(now_ns() + 5'000'000);
+    source.cancel();
+  });
+  float sample;
+  EXPECT_EQ(source.read(&sample, 1), 0);
+  canceller.join();
+}
+
+TEST(PipeSource, ReplacesWhatIsNotANumber) {
+  Pipe pipe;
+  pipe.put(encode(SampleFormat::kFloat32, {0.5F, std::numeric_limits<float>::quiet_NaN()}));
+  pipe.end();
+  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kFloat32, .rate_hz = 8000, .channels = 1},
+                    "pipe");
+  EXPECT_EQ(read_all(source), (std::vector<float>{0.5F, 0.0F}));
+  EXPECT_EQ(source.bad_samples(), 1);
+}
+
+TEST(OpenSource, TakesAPath) {
+  const TempFolder folder;
+  ASSERT_TRUE(
+      write_file(folder.file("a.wav"), SF_FORMAT_WAV | SF_FORMAT_PCM_16, 8000, 1, {0.0F, 0.5F}));
+  EXPECT_EQ(open_source(folder.file("a.wav"))->frames(), 2);
+}
+
+}  // namespace
+}  // namespace runnel::rt
