@@ -177,23 +177,21 @@ def main():
         log.flush()
 
     mixer = Mixer(args.speech, args.noise_clips, "cuda", args.seed)
+    mixer.rng.manual_seed(987654321)
+    clips = [mixer.batch(64, FRAMES * 256, snr=0) for _ in range(4)]
     say(f"banks ready after {time.time() - began:.0f} s")
     trainer = Trainer(mixer, args.batch, args.rate)
     first = 0
     if args.resume:
         saved = torch.load(args.resume, map_location="cuda")
         first = saved["step"]
-        mixer.rng.manual_seed(args.seed * 1000 + first)
         trainer.average.load_state_dict(saved["average"])
         trainer.net.load_state_dict(saved["net"])
         trainer.capture()
         trainer.restore([saved["net"], saved["optimizer"]])
     else:
         trainer.capture()
-    saved_rng = mixer.rng.get_state()
-    mixer.rng.manual_seed(987654321)
-    clips = [mixer.batch(64, FRAMES * 256, snr=0) for _ in range(4)]
-    mixer.rng.set_state(saved_rng)
+    mixer.rng.manual_seed(args.seed * 1000 + first + 6)
 
     def save(step):
         state = {"step": step, "net": trainer.net.state_dict(),
@@ -214,7 +212,7 @@ def main():
         if step % 4 == 0:
             trainer.blend(min(0.995, step / (step + 40)))
         counted += 1
-        if step % 500 == 0 or step == args.steps:
+        if step % 500 == 0 or step == 250 or step == args.steps:
             mean = trainer.total.item() / counted
             trainer.total.zero_()
             speed = (time.time() - since) / counted * 1000
@@ -224,6 +222,8 @@ def main():
                 f"{time.time() - began:.0f} s")
             if mean != mean:
                 raise SystemExit("the loss is not a number")
+            if step == 1000 and mean > 3:
+                raise SystemExit(3)
             since, counted = time.time(), 0
         if step % 2000 == 0:
             save(step)

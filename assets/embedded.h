@@ -1,0 +1,14 @@
+// Files that are part of the program.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+namespace runnel::assets {
+
+/// assets/models/gtcrn-runnel/, see MODEL.md there. 64-byte aligned.
+std::string_view gtcrn_runnel_config();
+std::span<const std::byte> gtcrn_runnel_weights();
+
+}  // namespace runnel::assets

@@ -1,0 +1,31 @@
+// The one list of models.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "models/gtcrn/weights.h"
+
+namespace runnel::models {
+
+struct CatalogEntry {
+  std::string_view name;          // what -n takes
+  std::string_view architecture;  // folder in models/
+  std::string_view task;          // "separation"
+  std::string_view stems;         // "speech, background"
+  int sample_rate_hz;
+  std::string_view description;  // one line
+  bool embedded;                 // part of the program: nothing to download
+};
+
+std::span<const CatalogEntry> catalog();
+
+inline constexpr std::string_view kDefaultSeparator = "gtcrn-runnel";
+
+/// A model of the catalog by name, or a checkpoint by path. Throws std::runtime_error: what was
+/// looked for, what there is.
+std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path);
+
+}  // namespace runnel::models
