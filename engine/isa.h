@@ -6,8 +6,8 @@
 
 namespace runnel::engine {
 
-/// In rising order: each may use what those before it use. `kGeneric` is plain C++ and the reference
-/// that the others are tested against.
+/// In rising order: each may use what those before it use. `kGeneric` is plain C++ and the
+/// reference that the others are tested against.
 enum class Isa { kGeneric, kAvx2, kAvx512, kAmx };
 
 std::string_view name(Isa isa);

@@ -8,7 +8,8 @@ namespace runnel {
 
 /// A stage turns a stream of `In` into a stream of `Out`, one step at a time.
 ///
-/// - `push` consumes all of its input, up to the `max_chunk` fixed at construction. Call `pop` until
+/// - `push` consumes all of its input, up to the `max_chunk` fixed at construction. Call `pop`
+/// until
 ///   it returns false before the next `push`.
 /// - `pop` makes the next output, or returns false if more input is needed. The view lives until
 ///   the next `push` or `pop`.
@@ -21,11 +22,16 @@ namespace runnel {
 /// `flush`; chunks of any sizes give the same output.
 template <class S, class In, class Out>
 concept Stage = requires(S stage, const S& constant, const In& in, Out& out) {
-  { stage.push(in) } noexcept -> std::same_as<void>;
-  { stage.pop(out) } noexcept -> std::same_as<bool>;
-  { stage.flush() } noexcept -> std::same_as<void>;
-  { stage.reset() } noexcept -> std::same_as<void>;
-  { constant.latency_samples() } noexcept -> std::convertible_to<std::int64_t>;
+  { stage.push(in) }
+  noexcept->std::same_as<void>;
+  { stage.pop(out) }
+  noexcept->std::same_as<bool>;
+  { stage.flush() }
+  noexcept->std::same_as<void>;
+  { stage.reset() }
+  noexcept->std::same_as<void>;
+  { constant.latency_samples() }
+  noexcept->std::convertible_to<std::int64_t>;
 };
 
 }  // namespace runnel

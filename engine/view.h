@@ -46,7 +46,8 @@ struct AudioChunk {
 struct SpectrumFrame {
   MatrixView<const std::complex<float>> bins;  // [channels, n_fft / 2 + 1]
   SampleTime start;                            // first sample under the window, negative in padding
-  std::int64_t end = 0;  // one past the last real sample under the window; < start + n_fft at the end
+  std::int64_t end =
+      0;  // one past the last real sample under the window; < start + n_fft at the end
 };
 
 /// Separated sources, time-aligned with each other and with the input.

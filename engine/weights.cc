@@ -52,8 +52,8 @@ Weights Weights::borrow(std::span<const std::byte> content, std::string label) {
 
 void Weights::parse(std::span<const std::byte> content) {
   try {
-    std::vector<Tensor> list = is_zip(content) ? parse_torch_checkpoint(content, copies_)
-                                               : parse_safetensors(content);
+    std::vector<Tensor> list =
+        is_zip(content) ? parse_torch_checkpoint(content, copies_) : parse_safetensors(content);
     for (Tensor& tensor : list) tensors_.insert_or_assign(tensor.name, std::move(tensor));
   } catch (const std::exception& error) {
     throw std::runtime_error(label_ + ": " + error.what());

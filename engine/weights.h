@@ -15,8 +15,8 @@
 
 namespace runnel::engine {
 
-/// Named tensors mapped from a file (safetensors, or PyTorch's zip). Errors name the file and, where
-/// there is one, the tensor.
+/// Named tensors mapped from a file (safetensors, or PyTorch's zip). Errors name the file and,
+/// where there is one, the tensor.
 class Weights {
  public:
   /// Maps the file; the format is told by its content. Throws std::runtime_error.
@@ -29,7 +29,8 @@ class Weights {
   const std::map<std::string, Tensor, std::less<>>& tensors() const noexcept { return tensors_; }
   const std::string& label() const noexcept { return label_; }
 
-  /// Throws std::runtime_error with the expected and the found shape, or if there is no such tensor.
+  /// Throws std::runtime_error with the expected and the found shape, or if there is no such
+  /// tensor.
   const Tensor& get(std::string_view tensor, const Shape& expected) const;
   /// The same, converted to float from F32, F16, BF16 or F64.
   std::vector<float> floats(std::string_view tensor, const Shape& expected) const;
@@ -39,8 +40,8 @@ class Weights {
   void parse(std::span<const std::byte> content);
 
   std::string label_;
-  std::unique_ptr<MappedFile> file_;               // null if borrowed
-  std::deque<std::vector<std::byte>> copies_;      // of tensors that do not lie contiguously
+  std::unique_ptr<MappedFile> file_;           // null if borrowed
+  std::deque<std::vector<std::byte>> copies_;  // of tensors that do not lie contiguously
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 

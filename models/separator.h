@@ -34,8 +34,8 @@ struct SeparatorOptions {
 /// A Stage<AudioChunk, Stems>. `speech` and `background` = input − `speech` come at the input's
 /// rate and channels, aligned with it; after flush exactly as many samples as went in.
 ///
-/// The model hears what its own rate holds (8 kHz of band at 16 kHz); what lies above is background.
-/// Where the input's time stamps jump, so do the output's.
+/// The model hears what its own rate holds (8 kHz of band at 16 kHz); what lies above is
+/// background. Where the input's time stamps jump, so do the output's.
 class Separator {
  public:
   /// Throws std::invalid_argument on formats or options out of range.

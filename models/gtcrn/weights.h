@@ -45,9 +45,9 @@ class Weights {
   std::unique_ptr<const Layers> layers_;
 };
 
-/// From a folder with config.json and model.safetensors, or from one file: safetensors, or PyTorch's
-/// zip (.tar, .pt, .th), then with the public model's configuration unless a config.json lies
-/// beside it. Throws std::runtime_error naming the file, the tensor, expected and found.
+/// From a folder with config.json and model.safetensors, or from one file: safetensors, or
+/// PyTorch's zip (.tar, .pt, .th), then with the public model's configuration unless a config.json
+/// lies beside it. Throws std::runtime_error naming the file, the tensor, expected and found.
 std::shared_ptr<const Weights> load(const std::filesystem::path& path);
 
 }  // namespace runnel::models::gtcrn

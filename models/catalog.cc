@@ -1,0 +1,42 @@
+#include "models/catalog.h"
+
+#include <array>
+#include <filesystem>
+#include <stdexcept>
+
+#include "assets/embedded.h"
+
+namespace runnel::models {
+namespace {
+
+constexpr std::array kCatalog = {
+    CatalogEntry{.name = kDefaultSeparator,
+                 .architecture = "gtcrn",
+                 .task = "separation",
+                 .stems = "speech, background",
+                 .sample_rate_hz = 16000,
+                 .description = "speech out of noise; trained by Runnel on synthetic speech",
+                 .embedded = true},
+};
+
+}  // namespace
+
+std::span<const CatalogEntry> catalog() { return kCatalog; }
+
+std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path) {
+  if (name_or_path == kDefaultSeparator) {
+    const std::string label = "embedded " + name_or_path;
+    return std::make_shared<gtcrn::Weights>(
+        gtcrn::parse_config(assets::gtcrn_runnel_config(), label),
+        engine::Weights::borrow(assets::gtcrn_runnel_weights(), label));
+  }
+  if (std::filesystem::exists(name_or_path)) return gtcrn::load(name_or_path);
+  std::string known;
+  for (const CatalogEntry& entry : kCatalog) {
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  throw std::runtime_error("model '" + name_or_path + "': expected one of the catalog (" + known +
+                           ") or the path of a checkpoint, found neither");
+}
+
+}  // namespace runnel::models
