@@ -1,0 +1,99 @@
+#include "apps/cli.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "apps/subcommand.h"
+#include "apps/version.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr int kFailure = 1;
+constexpr int kUsage = 2;
+
+constexpr const char* kExamples = R"(Examples:
+  runnel separate meeting.wav                  separated/gtcrn-runnel/meeting/{speech,background}.wav
+  runnel separate mic                          hear yourself without the noise (Ctrl-C ends)
+  cat a.wav | runnel separate - -o - > b.wav   as a filter in a pipe
+  runnel latency --pipeline                    where the milliseconds go
+  runnel completion bash > ~/.local/share/bash-completion/completions/runnel
+
+Each subcommand has its own examples: runnel separate --help)";
+
+void print_line(const std::string& message) {
+  std::string line = message;
+  for (char& c : line) {
+    if (c == '\n') c = ' ';
+  }
+  std::fprintf(stderr, "runnel: %s\n", line.c_str());
+}
+
+/// --help and --version are no errors; the rest is one line that says where help is.
+int report(const CLI::App& root, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return root.exit(error);
+  std::string where = root.get_name();
+  for (const CLI::App* used : root.get_subcommands()) where += " " + used->get_name();
+  print_line(std::string(error.what()) + " (see " + where + " --help)");
+  return kUsage;
+}
+
+void set_up_logging(const std::string& level) {
+  auto logger = spdlog::stderr_color_mt("runnel");
+  logger->set_pattern("%^%l%$: %v");
+  spdlog::set_default_logger(logger);
+  spdlog::set_level(spdlog::level::from_str(level));
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App root("Real-time streaming audio: speech out of noise, live or from files", "runnel");
+  root.set_version_flag("--version", version_text());
+  root.footer(kExamples);
+  root.require_subcommand(1);
+  root.fallthrough();
+  std::string log_level = "warn";
+  root.add_option("--log-level", log_level, "What to log to stderr")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  const std::vector<Subcommand> subcommands = {add_separate(root), add_latency(root),
+                                               add_devices(root),  add_bench(root),
+                                               add_models(root),   add_completion(root)};
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return report(root, error);
+  }
+  set_up_logging(log_level);
+  for (const Subcommand& subcommand : subcommands) {
+    if (root.got_subcommand(subcommand.app)) return subcommand.run();
+  }
+  return kUsage;
+}
+
+}  // namespace
+
+int run(int argc, char** argv) noexcept {
+  // A reader that went away is an error of the write, with a message, not a silent death. A full
+  // RLIMIT_FSIZE likewise.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const UsageError& error) {
+    print_line(error.what());
+    return kUsage;
+  } catch (const std::exception& error) {
+    print_line(error.what());
+  } catch (...) {
+    print_line("unknown failure");
+  }
+  return kFailure;
+}
+
+}  // namespace runnel::apps

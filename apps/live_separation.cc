@@ -1,0 +1,306 @@
+#include "apps/live_separation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "rt/clock.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
+constexpr std::int64_t kShortestPollNs = 250'000;
+constexpr std::int64_t kLongestPollNs = 1'000'000;
+constexpr std::int64_t kWriterPollNs = 1'000'000;
+constexpr int kWriterFrames = 256;      // small, so that the first frame's delay stands for all
+constexpr double kOutputSeconds = 8.0;  // a disk may stall for so long
+constexpr int kEvents = 4096;
+constexpr double kModelHopSeconds = 0.016;
+
+int ring_frames(double seconds, int rate_hz, int at_least) {
+  return std::max(int(seconds * rate_hz), at_least);
+}
+
+/// A quarter of a block: the wait adds little to the block's own length.
+std::int64_t poll_period_ns(int block_frames, int rate_hz) {
+  return std::clamp(rt::frames_to_ns(block_frames, rate_hz) / 4, kShortestPollNs, kLongestPollNs);
+}
+
+float peak(const MatrixView<const float>& samples) noexcept {
+  float highest = 0;
+  for (int c = 0; c < samples.rows; ++c) {
+    for (const float sample : samples.row(c)) highest = std::max(highest, std::abs(sample));
+  }
+  return highest;
+}
+
+/// Mono to all channels, many to one by the mean, otherwise channel by channel (silence where there
+/// is none).
+void mix_channels(const AudioChunk& from, int channels, float* interleaved) noexcept {
+  for (int i = 0; i < from.frames(); ++i) {
+    for (int c = 0; c < channels; ++c) {
+      float sample = 0;
+      if (channels == 1) {
+        for (int k = 0; k < from.channels(); ++k) sample += from.samples.row(k)[std::size_t(i)];
+        sample /= float(from.channels());
+      } else if (from.channels() == 1 || c < from.channels()) {
+        sample = from.samples.row(from.channels() == 1 ? 0 : c)[std::size_t(i)];
+      }
+      interleaved[std::ptrdiff_t(i) * channels + c] = sample;
+    }
+  }
+}
+
+}  // namespace
+
+LiveSeparation::LiveSeparation(std::shared_ptr<const models::gtcrn::Weights> weights, int rate_hz,
+                               int channels, const LiveOptions& options, StemWriter* recording)
+    : options_(options),
+      rate_hz_(rate_hz),
+      channels_(channels),
+      separator_(std::move(weights),
+                 {.rate_hz = rate_hz, .channels = channels, .max_chunk = options.block_frames},
+                 options.separation),
+      input_({.channels = channels,
+              .rate_hz = rate_hz,
+              .min_frames = ring_frames(options.ring_seconds, rate_hz, 4 * options.block_frames),
+              .max_blocks = 4096}),
+      stems_ring_({.channels = 2 * channels,
+                   .rate_hz = rate_hz,
+                   .min_frames = ring_frames(recording ? kOutputSeconds : 0.0, rate_hz, 1),
+                   .max_blocks = 4096}),
+      recording_(recording),
+      timeline_(rate_hz),
+      planar_(std::size_t(channels) * std::size_t(options.block_frames)),
+      pairs_(2 * std::size_t(channels) * std::size_t(separator_.max_output())),
+      meter_events_(kEvents),
+      meter_(meter_events_.producer()),
+      hand_overs_(kEvents),
+      handed_(hand_overs_.producer()),
+      written_(2 * std::size_t(channels) * kWriterFrames),
+      delays_(std::int64_t(kModelHopSeconds * 1e9)) {
+  if (!options.playback) return;
+  const LivePlayback& playback = *options.playback;
+  playback_resampler_ = std::make_unique<dsp::Resampler>(rate_hz, playback.rate_hz, channels,
+                                                         separator_.max_output());
+  playback_ring_ = std::make_unique<rt::AudioRing>(rt::AudioRingOptions{
+      .channels = playback.channels,
+      .rate_hz = playback.rate_hz,
+      .min_frames = ring_frames(2 * std::max(1.0, options.ring_seconds), playback.rate_hz, 1),
+      .max_blocks = 4096});
+  mixed_.resize(std::size_t(playback.channels) * std::size_t(playback_resampler_->max_output()));
+}
+
+LiveSeparation::~LiveSeparation() {
+  if (worker_) worker_->request_stop();
+  if (writer_) writer_->request_stop();
+}
+
+void LiveSeparation::start() {
+  if (recording_) {
+    writer_.emplace(rt::WorkerOptions{.name = "writer"},
+                    [this](const std::stop_token& stop) { run_writer(stop); });
+  }
+  worker_.emplace(rt::WorkerOptions{.name = "separate",
+                                    .realtime_priority = options_.realtime_priority,
+                                    .lock_memory = options_.lock_memory},
+                  [this](const std::stop_token& stop) { run_worker(stop); });
+}
+
+void LiveSeparation::wait() {
+  if (worker_) worker_->join();
+  if (writer_) writer_->join();
+}
+
+// The worker.
+
+void LiveSeparation::run_worker(const std::stop_token& stop) {
+  rt::Poller poller(poll_period_ns(options_.block_frames, rate_hz_));
+  while (!stop.stop_requested()) {
+    worker_turns_.fetch_add(1, kRelaxed);
+    if (options_.worker_hook) options_.worker_hook();
+    // Acquires the release in end_input(): the frames before it are readable now.
+    const bool ended = input_ended_.load(std::memory_order_acquire);
+    // With an end, only what is there now: a duplex device goes on writing.
+    int left = input_.readable();
+    while (left > 0 && !stop.stop_requested()) {
+      const int taken = take_block(std::min(left, options_.block_frames));
+      left = taken > 0 ? left - taken : 0;
+    }
+    const bool enough =
+        options_.max_frames > 0 && input_frames_.load(kRelaxed) >= options_.max_frames;
+    if (ended || enough) {
+      finish_input();
+      break;
+    }
+    poller.wait();
+  }
+  separated_.store(true, std::memory_order_release);
+}
+
+/// One worker step: allocates, locks and logs nothing. Returns the frames taken.
+int LiveSeparation::take_block(int max_frames) noexcept {
+  if (options_.max_frames > 0) {
+    const std::int64_t room = options_.max_frames - input_frames_.load(kRelaxed);
+    max_frames = int(std::min<std::int64_t>(max_frames, room));
+  }
+  const rt::AudioRing::Block block = input_.peek(max_frames);
+  if (block.frames == 0) return 0;
+  const std::int64_t taken_ns = rt::now_ns();
+  const std::int64_t over_ns = block.time.due_ns + rt::frames_to_ns(block.frames, rate_hz_);
+  delays_.queue_wait.record(taken_ns - over_ns);
+
+  const auto stride = std::ptrdiff_t(options_.block_frames);
+  const auto first = int(block.first.size() / std::size_t(channels_));
+  for (int i = 0; i < block.frames; ++i) {
+    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
+                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
+    for (int c = 0; c < channels_; ++c) planar_[std::size_t(c * stride + i)] = frame[c];
+  }
+  input_.consume(block.frames);
+  timeline_.add(block.time);
+
+  const AudioChunk chunk{{planar_.data(), channels_, block.frames, stride},
+                         {block.time.index, rate_hz_}};
+  output_peak_ = 0;
+  separator_.push(chunk);
+  hand_over();
+
+  const std::int64_t done_ns = rt::now_ns();
+  delays_.compute.record(done_ns - taken_ns);
+  delays_.reaction.record(done_ns - over_ns);
+  input_frames_.fetch_add(block.frames, kRelaxed);
+  model_steps_.store(separator_.steps(), kRelaxed);
+  if (options_.meter) {
+    meter_.try_push({.input_peak = peak(chunk.samples), .output_peak = output_peak_});
+  }
+  return block.frames;
+}
+
+void LiveSeparation::hand_over() noexcept {
+  Stems stems;
+  while (separator_.pop(stems)) {
+    const bool background = options_.playback && options_.playback->stem == Stem::kBackground;
+    const AudioChunk& heard = background ? stems.background : stems.speech;
+    output_peak_ = std::max(output_peak_, peak(heard.samples));
+    if (recording_) record(stems);
+    if (playback_ring_) play(heard);
+  }
+}
+
+void LiveSeparation::record(const Stems& stems) noexcept {
+  const int frames = stems.speech.frames();
+  for (int c = 0; c < channels_; ++c) {
+    const float* speech = stems.speech.samples.row(c).data();
+    const float* background = stems.background.samples.row(c).data();
+    for (int i = 0; i < frames; ++i) {
+      float* frame = pairs_.data() + std::ptrdiff_t(i) * 2 * channels_;
+      frame[c] = speech[i];
+      frame[channels_ + c] = background[i];
+    }
+  }
+  const std::int64_t index = stems.speech.start.index;
+  stems_ring_.write(pairs_.data(), frames, {index, timeline_.due_ns(index)});
+  handed_.try_push({.end_index = index + frames, .at_ns = rt::now_ns()});
+}
+
+void LiveSeparation::play(const AudioChunk& stem) noexcept {
+  playback_resampler_->push(stem);
+  AudioChunk chunk;
+  while (playback_resampler_->pop(chunk)) play_resampled(chunk);
+}
+
+void LiveSeparation::play_resampled(const AudioChunk& chunk) noexcept {
+  mix_channels(chunk, playback_ring_->channels(), mixed_.data());
+  // The input sample that this output sample stands for.
+  const std::int64_t input_index =
+      std::int64_t(std::floor(double(chunk.start.index) * rate_hz_ / playback_ring_->rate_hz()));
+  playback_ring_->write(mixed_.data(), chunk.frames(),
+                        {chunk.start.index, timeline_.due_ns(input_index)});
+}
+
+void LiveSeparation::finish_input() noexcept {
+  separator_.flush();
+  hand_over();
+  model_steps_.store(separator_.steps(), kRelaxed);
+  if (!playback_ring_) return;
+  playback_resampler_->flush();
+  AudioChunk chunk;
+  while (playback_resampler_->pop(chunk)) play_resampled(chunk);
+}
+
+// The writer.
+
+void LiveSeparation::run_writer(const std::stop_token& stop) {
+  rt::Poller poller(kWriterPollNs);
+  try {
+    while (!stop.stop_requested()) {
+      // Acquires the worker's release: its last write is readable now.
+      const bool last = separated_.load(std::memory_order_acquire);
+      while (write_block()) {
+      }
+      if (last) break;
+      poller.wait();
+    }
+    recording_->finish();
+  } catch (...) {
+    failed_.store(true, std::memory_order_release);
+    try {
+      recording_->finish();  // the other stem may still be whole
+    } catch (...) {          // the first failure is the one to tell
+    }
+    throw;
+  }
+}
+
+bool LiveSeparation::write_block() {
+  const rt::AudioRing::Block block = stems_ring_.peek(kWriterFrames);
+  if (block.frames == 0) return false;
+  if (block.time.index > next_index_) {
+    const std::int64_t lost = block.time.index - next_index_;
+    recording_->write_silence(lost);
+    silence_frames_.fetch_add(lost, kRelaxed);
+    written_frames_.fetch_add(lost, kRelaxed);
+  }
+  std::copy(block.first.begin(), block.first.end(), written_.begin());
+  std::copy(block.second.begin(), block.second.end(),
+            written_.begin() + std::ptrdiff_t(block.first.size()));
+  stems_ring_.consume(block.frames);
+  recording_->write_pairs(written_.data(), block.frames);
+  next_index_ = block.time.index + block.frames;
+  written_frames_.fetch_add(block.frames, kRelaxed);
+
+  const std::int64_t now = rt::now_ns();
+  delays_.end_to_end.record(now - block.time.due_ns);
+  measure_output(next_index_, now);
+  return true;
+}
+
+void LiveSeparation::measure_output(std::int64_t end_index, std::int64_t now_ns) noexcept {
+  while (pending_.at_ns != 0 || hand_overs_.try_pop(pending_)) {
+    if (pending_.end_index > end_index) return;
+    delays_.output_wait.record(now_ns - pending_.at_ns);
+    pending_ = {};
+  }
+}
+
+// Any thread.
+
+LiveCounters LiveSeparation::counters() const noexcept {
+  return {.input_frames = input_frames_.load(kRelaxed),
+          .input_dropped = input_.dropped(),
+          .recording_dropped = stems_ring_.dropped(),
+          .playback_dropped = playback_ring_ ? playback_ring_->dropped() : 0,
+          .playback_skipped = playback_ring_ ? playback_ring_->skipped() : 0,
+          .written_frames = written_frames_.load(kRelaxed),
+          .silence_frames = silence_frames_.load(kRelaxed),
+          .model_steps = model_steps_.load(kRelaxed),
+          .worker_turns = worker_turns_.load(kRelaxed),
+          .events_lost = meter_events_.dropped() + hand_overs_.dropped()};
+}
+
+rt::WorkerGrants LiveSeparation::grants() const {
+  return worker_ ? worker_->grants() : rt::WorkerGrants{};
+}
+
+}  // namespace runnel::apps

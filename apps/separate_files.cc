@@ -1,0 +1,277 @@
+// `runnel separate FILE…`: as fast as possible, one thread a file, back-pressure by construction.
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "apps/live_report.h"
+#include "apps/meter.h"
+#include "apps/separate.h"
+#include "apps/text.h"
+#include "apps/version.h"
+#include "rt/clock.h"
+#include "rt/stop_signal.h"
+#include "rt/worker.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr int kFileChunk = 8192;  // frames; a pipe takes --block-frames, because someone may listen
+constexpr std::int64_t kHopNs = 16'000'000;
+
+/// One input on its way. The worker thread writes, the main thread reads what is atomic, and the
+/// rest once `done`.
+struct Job {
+  const OutputPlan::Track* track = nullptr;
+  std::atomic<std::int64_t> done_ms{0};    // of audio
+  std::atomic<std::int64_t> total_ms{-1};  // −1: unknown
+  std::atomic<rt::AudioSource*> source{nullptr};
+  std::mutex source_mutex;  // the source lives while it is held
+  std::string failure;
+  std::string warning;
+  int rate_hz = 0;
+  int channels = 0;
+  std::int64_t frames = 0;
+  std::int64_t bad_samples = 0;
+  std::int64_t clipped_samples = 0;
+  std::int64_t model_steps = 0;
+  double wall_s = 0;
+  nlohmann::json algorithmic;
+  rt::LatencyHistogram compute{kHopNs};  // of a chunk
+
+  double seconds() const { return rate_hz > 0 ? double(frames) / rate_hz : 0.0; }
+  double rtf() const { return frames > 0 ? wall_s / seconds() : 0.0; }
+};
+
+class FileSeparation {
+ public:
+  FileSeparation(const SeparateOptions& options, const SharedWeights& weights)
+      : options_(options),
+        weights_(weights),
+        plan_(options.output, model_folder_name(options.model), options.inputs),
+        jobs_(plan_.tracks().size()) {
+    for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
+  }
+
+  int run();
+
+ private:
+  void work();
+  void separate(Job& job);
+  void stream(Job& job, rt::AudioSource& source, StemWriter& writer);
+  void write_ready(models::Separator& separator, StemWriter& writer);
+  void watch(StatusLine& line);
+  void cancel();
+  void report(const Job& job) const;
+  nlohmann::json stats() const;
+
+  const SeparateOptions& options_;
+  const SharedWeights weights_;
+  const OutputPlan plan_;
+  std::vector<Job> jobs_;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> stopped_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t finished_ = 0;  // guarded by mutex_
+  const std::int64_t start_ns_ = rt::now_ns();
+};
+
+void FileSeparation::write_ready(models::Separator& separator, StemWriter& writer) {
+  Stems stems;
+  while (separator.pop(stems)) writer.write(stems);
+}
+
+/// source → Separator → sinks.
+void FileSeparation::stream(Job& job, rt::AudioSource& source, StemWriter& writer) {
+  const int channels = source.channels();
+  const int chunk = options_.inputs[0] == "-" ? options_.block_frames : kFileChunk;
+  models::Separator separator(
+      weights_, {.rate_hz = source.rate_hz(), .channels = channels, .max_chunk = chunk},
+      options_.separation);
+  job.algorithmic = algorithmic_json(separator);
+  std::vector<float> interleaved(std::size_t(chunk) * std::size_t(channels));
+  std::vector<float> planar(interleaved.size());
+  std::exception_ptr failure;
+  try {
+    while (const int n = source.read(interleaved.data(), chunk)) {
+      for (int c = 0; c < channels; ++c) {
+        for (int i = 0; i < n; ++i) {
+          planar[std::size_t(c * chunk + i)] = interleaved[std::size_t(i * channels + c)];
+        }
+      }
+      const std::int64_t before_ns = rt::now_ns();
+      separator.push({{planar.data(), channels, n, chunk}, {job.frames, job.rate_hz}});
+      write_ready(separator, writer);
+      job.compute.record(rt::now_ns() - before_ns);
+      job.frames += n;
+      job.done_ms.store(std::int64_t(1e3 * job.seconds()), std::memory_order_relaxed);
+    }
+  } catch (...) {
+    failure = std::current_exception();  // of the source: what came before is kept
+  }
+  separator.flush();
+  write_ready(separator, writer);
+  job.model_steps = separator.steps();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileSeparation::separate(Job& job) {
+  const std::int64_t start_ns = rt::now_ns();
+  const auto source = rt::open_source(job.track->input, options_.pipe);
+  job.rate_hz = source->rate_hz();
+  job.channels = source->channels();
+  if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
+  {
+    const std::lock_guard lock(job.source_mutex);
+    job.source = source.get();
+    if (stopped_) source->cancel();
+  }
+  const auto writer = open_writer(options_, plan_, *job.track, job.rate_hz, job.channels);
+  std::exception_ptr failure;
+  try {
+    stream(job, *source, *writer);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(job.source_mutex);
+    job.source = nullptr;
+  }
+  try {
+    writer->finish();
+  } catch (...) {
+    if (!failure) failure = std::current_exception();
+  }
+  job.wall_s = 1e-9 * double(rt::now_ns() - start_ns);
+  job.warning = source->warning();
+  job.bad_samples = source->bad_samples();
+  job.clipped_samples = writer->clipped_samples();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileSeparation::work() {
+  rt::flush_denormals();
+  for (std::size_t i = next_++; i < jobs_.size() && !stopped_; i = next_++) {
+    try {
+      separate(jobs_[i]);
+    } catch (const std::exception& error) {
+      jobs_[i].failure = error.what();
+    }
+    const std::lock_guard lock(mutex_);
+    ++finished_;
+    changed_.notify_one();
+  }
+  const std::lock_guard lock(mutex_);
+  changed_.notify_one();
+}
+
+void FileSeparation::cancel() {
+  stopped_ = true;
+  for (Job& job : jobs_) {
+    const std::lock_guard lock(job.source_mutex);
+    if (rt::AudioSource* source = job.source) source->cancel();
+  }
+}
+
+void FileSeparation::watch(StatusLine& line) {
+  double done_s = 0;
+  double total_s = 0;
+  for (const Job& job : jobs_) {
+    done_s += 1e-3 * double(job.done_ms.load(std::memory_order_relaxed));
+    // What has not been opened yet counts when it is.
+    total_s += 1e-3 * double(std::max<std::int64_t>(job.total_ms, 0));
+  }
+  const bool unknown = options_.inputs[0] == "-" && jobs_[0].total_ms < 0;
+  line.show(progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
+}
+
+void FileSeparation::report(const Job& job) const {
+  if (!job.warning.empty()) spdlog::warn("{}", job.warning);
+  if (job.clipped_samples > 0) {
+    spdlog::warn("{}: {} samples beyond full scale were limited (--float32 keeps them)",
+                 job.track->input, job.clipped_samples);
+  }
+  if (!job.failure.empty()) {
+    std::fprintf(stderr, "runnel: %s\n", job.failure.c_str());
+    return;
+  }
+  std::fprintf(options_.report(), "%s: %.2f s of audio in %.2f s, RTF %.4f\n",
+               describe_output(options_, *job.track).c_str(), job.seconds(), job.wall_s, job.rtf());
+}
+
+nlohmann::json FileSeparation::stats() const {
+  nlohmann::json files = nlohmann::json::array();
+  for (const Job& job : jobs_) {
+    nlohmann::json outputs = nlohmann::json::array();
+    if (!options_.to_stdout) {
+      for (const auto& file : job.track->files) outputs.push_back(file.path.string());
+    }
+    files.push_back({{"input", job.track->input},
+                     {"outputs", outputs},
+                     {"failure", job.failure},
+                     {"warning", job.warning},
+                     {"rate_hz", job.rate_hz},
+                     {"channels", job.channels},
+                     {"frames", job.frames},
+                     {"seconds", job.seconds()},
+                     {"wall_seconds", job.wall_s},
+                     {"rtf", job.rtf()},
+                     {"bad_samples", job.bad_samples},
+                     {"clipped_samples", job.clipped_samples},
+                     {"model_steps", job.model_steps},
+                     {"algorithmic_latency", job.algorithmic},
+                     {"compute", histogram_json(job.compute)}});
+  }
+  return {{"versions", version_json()},
+          {"mode", "files"},
+          {"model", options_.model},
+          {"jobs", options_.jobs},
+          {"files", files}};
+}
+
+int FileSeparation::run() {
+  const rt::StopSignal stop;
+  StatusLine line;
+  {
+    std::vector<std::jthread> threads;
+    const std::size_t count = std::min(jobs_.size(), std::size_t(options_.jobs));
+    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this] { work(); });
+    std::unique_lock lock(mutex_);
+    const auto all_done = [&] { return finished_ == jobs_.size(); };
+    while (!changed_.wait_for(lock, std::chrono::milliseconds(100), all_done)) {
+      lock.unlock();
+      if (line.enabled()) watch(line);
+      if (stop.requested()) {
+        cancel();
+        break;  // the threads are joined when they have finished their files
+      }
+      lock.lock();
+    }
+  }
+  line.clear();
+  bool failed = false;
+  for (const Job& job : jobs_) {
+    const bool untouched = job.rate_hz == 0 && job.failure.empty();
+    if (!untouched) report(job);
+    failed = failed || untouched || !job.failure.empty();
+  }
+  write_stats(options_, stats());
+  if (stop.requested()) {
+    std::fputs("runnel: interrupted; what was separated until then is kept\n", stderr);
+    return 1;
+  }
+  return failed ? 1 : 0;
+}
+
+}  // namespace
+
+int separate_files(const SeparateOptions& options, const SharedWeights& weights) {
+  return FileSeparation(options, weights).run();
+}
+
+}  // namespace runnel::apps

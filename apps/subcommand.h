@@ -1,0 +1,28 @@
+// What every subcommand gives to the command line.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <stdexcept>
+
+namespace runnel::apps {
+
+/// A wrong command line that only shows after parsing: exit code 2.
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// `run` is called once if the command line named `app`; it returns the exit code.
+struct Subcommand {
+  CLI::App* app = nullptr;
+  std::function<int()> run;
+};
+
+Subcommand add_separate(CLI::App& root);
+Subcommand add_latency(CLI::App& root);
+Subcommand add_devices(CLI::App& root);
+Subcommand add_bench(CLI::App& root);
+Subcommand add_models(CLI::App& root);
+Subcommand add_completion(CLI::App& root);
+
+}  // namespace runnel::apps
