@@ -1,7 +1,7 @@
 #include "engine/safetensors.h"
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -10,6 +10,8 @@ namespace runnel::engine {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as in the format's own reader
 
 DType parse_dtype(const std::string& text, const std::string& tensor) {
   for (DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kI32,
@@ -56,6 +58,22 @@ Tensor parse_entry(const std::string& tensor_name, const json& entry,
   return tensor;
 }
 
+/// No two tensors may share bytes, as the format demands.
+void check_overlap(const std::vector<Tensor>& tensors) {
+  std::vector<const Tensor*> order;
+  for (const Tensor& tensor : tensors) {
+    if (!tensor.bytes.empty()) order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(),
+            [](const Tensor* a, const Tensor* b) { return a->bytes.data() < b->bytes.data(); });
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    if (order[i]->bytes.data() < order[i - 1]->bytes.data() + order[i - 1]->bytes.size()) {
+      throw std::runtime_error("tensor '" + order[i]->name + "': its bytes overlap those of '" +
+                               order[i - 1]->name + "'");
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Tensor> parse_safetensors(std::span<const std::byte> file) {
@@ -70,6 +88,10 @@ std::vector<Tensor> parse_safetensors(std::span<const std::byte> file) {
                              " bytes does not fit the file of " + std::to_string(file.size()) +
                              " bytes (truncated, or another format)");
   }
+  if (header_size > kMaxHeader) {
+    throw std::runtime_error("safetensors header of " + std::to_string(header_size) +
+                             " bytes: expected at most " + std::to_string(kMaxHeader));
+  }
   const auto* text = reinterpret_cast<const char*>(file.data() + 8);
   const json header = json::parse(text, text + header_size, nullptr, /*allow_exceptions=*/false);
   if (!header.is_object()) throw std::runtime_error("safetensors header is not a JSON object");
@@ -79,6 +101,7 @@ std::vector<Tensor> parse_safetensors(std::span<const std::byte> file) {
       tensors.push_back(parse_entry(key, entry, file.subspan(8 + header_size)));
     }
   }
+  check_overlap(tensors);
   return tensors;
 }
 

@@ -64,10 +64,11 @@ struct Reader {
   const ZipEntries& entries;
   std::string prefix;  // the archive's folder
   std::deque<std::vector<std::byte>>& copies;
+  std::size_t copies_left;  // bytes: a pickle may name one storage any number of times
 
   /// _rebuild_tensor_v2(storage, offset, size, stride, …) with
   /// storage = persistent id ("storage", type, key, device, element count).
-  Tensor tensor(const std::string& tensor_name, const PickleValue& call) const {
+  Tensor tensor(const std::string& tensor_name, const PickleValue& call) {
     const PickleValue& args = item(call, 1, Kind::kTuple, "arguments");
     const PickleValue& id = item(item(args, 0, Kind::kPersistentId, "a storage"), 0, Kind::kTuple,
                                  "a storage's description");
@@ -87,7 +88,7 @@ struct Reader {
 
  private:
   std::span<const std::byte> view(const Tensor& tensor, const Shape& stride, std::int64_t offset,
-                                  std::span<const std::byte> storage) const {
+                                  std::span<const std::byte> storage) {
     const auto damaged = [&] {
       fail("tensor '" + tensor.name + "' of shape " + to_string(tensor.shape) +
            " does not fit its storage of " + std::to_string(storage.size()) + " bytes");
@@ -121,7 +122,9 @@ struct Reader {
   }
 
   std::span<const std::byte> gather(const Shape& shape, const Shape& stride, const std::byte* from,
-                                    std::size_t width, std::size_t count) const {
+                                    std::size_t width, std::size_t count) {
+    if (count * width > copies_left) fail("tensors that share storages would need far more memory");
+    copies_left -= count * width;
     std::vector<std::byte>& copy = copies.emplace_back(count * width);
     Shape index(shape.size(), 0);
     for (std::size_t i = 0; i < count; ++i) {
@@ -134,7 +137,7 @@ struct Reader {
   }
 };
 
-void collect(const PickleValue& dict, const Reader& reader, std::vector<Tensor>& tensors) {
+void collect(const PickleValue& dict, Reader& reader, std::vector<Tensor>& tensors) {
   for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const PickleValue& value = unwrap(*dict.items[i + 1]);
     if (dict.items[i]->is(Kind::kString) && is_call_of(value, "torch._utils _rebuild_tensor_v2")) {
@@ -164,7 +167,10 @@ std::vector<Tensor> parse_torch_checkpoint(std::span<const std::byte> file,
         break;
       }
     }
-    const Reader reader{entries, entry_name.substr(0, entry_name.size() - suffix.size()), copies};
+    Reader reader{.entries = entries,
+                  .prefix = entry_name.substr(0, entry_name.size() - suffix.size()),
+                  .copies = copies,
+                  .copies_left = 4 * file.size()};
     std::vector<Tensor> tensors;
     collect(*dict, reader, tensors);
     if (dict->is(Kind::kCall)) {  // OrderedDict: its items are dicts set on the call

@@ -1,46 +1,65 @@
 #!/usr/bin/env bash
-# Installs Debian's packages and builds a release; the program is then build/bin/runnel.
-#   --with-tests   also builds the tests and installs what they need
+# Installs what is missing (Debian packages) and builds the release program at build/bin/runnel.
+#   --with-tests   also the tests, and what tests, sanitizers, fuzzers and the format check need
+#   --packages     only install
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(g++ cmake ninja-build ccache pkg-config git
-  portaudio19-dev libsamplerate0-dev libfftw3-dev libeigen3-dev libconcurrentqueue-dev
-  libspdlog-dev libsndfile1-dev libcli11-dev nlohmann-json3-dev libhwy-dev)
-tests=OFF
+usage() { sed -n '2,4s/^# \{0,1\}//p' "$0"; }
+fail() { echo "setup: $*" >&2; exit 1; }
+
+tests=OFF build=yes
 for argument in "$@"; do
-  case "$argument" in
-    --with-tests)
-      tests=ON
-      packages+=(libgtest-dev libgmock-dev libbenchmark-dev pulseaudio pulseaudio-utils
-        libasound2-plugins sox clang-format)
-      ;;
-    *)
-      echo "setup.sh: expected --with-tests or nothing, found '$argument'" >&2
-      exit 2
-      ;;
+  case $argument in
+    --with-tests) tests=ON ;;
+    --packages) build=no ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "setup: unknown option '$argument'" >&2; usage >&2; exit 2 ;;
   esac
 done
 
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if ((${#missing[@]})); then
-  echo "Installing: ${missing[*]}"
-  sudo=()
-  if ((EUID != 0)); then
-    command -v sudo >/dev/null || {
-      echo "setup.sh: these packages are missing and there is no sudo; as root: apt-get install ${missing[*]}" >&2
-      exit 1
-    }
-    sudo=(sudo)
-  fi
-  export DEBIAN_FRONTEND=noninteractive
-  "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+packages=(g++ cmake ninja-build pkg-config libeigen3-dev libspdlog-dev libhwy-dev libcli11-dev
+  nlohmann-json3-dev libfftw3-dev libsamplerate0-dev libsndfile1-dev portaudio19-dev
+  libconcurrentqueue-dev)
+if [[ $tests == ON ]]; then
+  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format pulseaudio pulseaudio-utils
+    libasound2-plugins sox)
 fi
 
-cmake --preset release -DRUNNEL_BUILD_TESTS=$tests -DRUNNEL_WERROR=OFF >/dev/null
-cmake --build build
-echo "Built build/bin/runnel"
+missing=()
+for package in "${packages[@]}"; do
+  [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) == ii* ]] ||
+    missing+=("$package")
+done
+if ((${#missing[@]})); then
+  command -v apt-get >/dev/null || fail "install by hand: ${missing[*]} (no apt-get here)"
+  as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || fail "install by hand, as root: ${missing[*]} (no sudo here)"
+    as_root=(sudo)
+  fi
+  echo "setup: installing ${missing[*]}"
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  run_apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >"$log" 2>&1; }
+  # A stale package list is the usual reason for a failure, so refresh it first.
+  run_apt update || { tail -5 "$log" >&2; fail "apt-get update failed"; }
+  run_apt install -y --no-install-recommends "${missing[@]}" ||
+    { tail -15 "$log" >&2; fail "apt-get could not install ${missing[*]}"; }
+fi
+[[ $build == yes ]] || exit 0
+
+echo "setup: building build/bin/runnel"
+mkdir -p build
+# Not with warnings as errors: another compiler than ours may know more of them.
+cmake --preset release -DRUNNEL_BUILD_TESTS=$tests -DRUNNEL_WERROR=OFF \
+  >build/configure.log 2>&1 || { tail -20 build/configure.log >&2; fail "cmake failed"; }
+# Ninja's own lines on a terminal; in a pipe only what went wrong.
+if [[ -t 1 ]]; then
+  cmake --build build || fail "the build failed"
+else
+  cmake --build build >build/build.log 2>&1 ||
+    { grep -A 20 -m 3 -E 'error|FAILED' build/build.log >&2 || tail -30 build/build.log >&2
+      fail "the build failed"; }
+fi
+echo "setup: done, $(build/bin/runnel --version | head -1)"

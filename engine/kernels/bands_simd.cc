@@ -147,6 +147,7 @@ HWY_INLINE void conv_block(const BandConv& conv, const float* HWY_RESTRICT x,
   for (int t = 0; t < taps; ++t) {
     const Pack<W> w = load<W>(weight + t * W);
     const float* in = x + offset[t];
+    asm("" : "+r"(in));  // keeps gcc from an address calculation a band where an offset will do
     for (int b = 0; b < B; ++b) sum[b] = mul_add<W>(w, splat<W>(in[b * kStep]), sum[b]);
   }
   const int y_step = conv.y_step;
@@ -296,19 +297,30 @@ void block_gru(const BlockGru& gru, const float* const gates[3], float* HWY_REST
   }
 }
 
+/// Σ over the bands of value(f), in two chains.
+template <int W, class F>
+HWY_INLINE Pack<W> sum_over(int bands, F value) {
+  Pack<W> even = splat<W>(0.0f), odd = even;
+  int f = 0;
+  for (; f + 1 < bands; f += 2) {
+    even = value(f, even);
+    odd = value(f + 1, odd);
+  }
+  if (f < bands) even = value(f, even);
+  return even + odd;
+}
+
 void norm_add(const float* x, const float* residual, const float* weight, const float* bias,
               float epsilon, float* out, int bands) noexcept {
   const float count = float(bands * kC);
-  Band sums[2] = {splat<kC>(0.0f), splat<kC>(0.0f)};
-  for (int f = 0; f < bands; ++f) sums[f % 2] = sums[f % 2] + load_band(x + f * kC);
-  const Band mean = splat<kC>(sum_of(sums[0] + sums[1]) / count);
-  Band squares[2] = {splat<kC>(0.0f), splat<kC>(0.0f)};
-  for (int f = 0; f < bands; ++f) {
+  const auto total = sum_over<kC>(
+      bands, [&](int f, const Band& sum) HWY_ATTR { return sum + load_band(x + f * kC); });
+  const Band mean = splat<kC>(sum_of(total) / count);
+  const auto squares = sum_over<kC>(bands, [&](int f, const Band& sum) HWY_ATTR {
     const Band centred = load_band(x + f * kC) - mean;
-    squares[f % 2] = mul_add(centred, centred, squares[f % 2]);
-  }
-  const float variance = sum_of(squares[0] + squares[1]) / count;
-  const Band scale = splat<kC>(1.0f / __builtin_sqrtf(variance + epsilon));
+    return mul_add(centred, centred, sum);
+  });
+  const Band scale = splat<kC>(1.0f / __builtin_sqrtf(sum_of(squares) / count + epsilon));
   for (int f = 0; f < bands; ++f) {
     const int at = f * kC;
     const Band normed = (load_band(x + at) - mean) * scale;
@@ -321,13 +333,12 @@ void attend(const AttentionGru& gru, const float* worked, const float* x, float*
             int bands) noexcept {
   constexpr int kIn = 8;
   using Half = Pack<kIn>;
-  Half sums[2] = {splat<kIn>(0.0f), splat<kIn>(0.0f)};
-  for (int f = 0; f < bands; ++f) {
+  const auto squares = sum_over<kIn>(bands, [&](int f, const Half& sum) HWY_ATTR {
     const Half w = load<kIn>(worked + f * kIn);
-    sums[f % 2] = mul_add<kIn>(w, w, sums[f % 2]);
-  }
+    return mul_add<kIn>(w, w, sum);
+  });
   alignas(64) float energy[kIn];
-  store<kIn>((sums[0] + sums[1]) * splat<kIn>(1.0f / float(bands)), energy);
+  store<kIn>(squares * splat<kIn>(1.0f / float(bands)), energy);
 
   Band in[3], back[3];
   for (int g = 0; g < 3; ++g) in[g] = load_band(gru.bias.data() + g * kC);

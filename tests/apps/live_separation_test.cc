@@ -1,0 +1,146 @@
+// The live path as a class: nothing lost, overload, a writer that fails.
+
+#include "apps/live_separation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "apps/synthetic_source.h"
+#include "models/catalog.h"
+#include "rt/clock.h"
+#include "rt/pump.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr int kRateHz = 16'000;
+constexpr std::int64_t kPollNs = 5'000'000;
+
+std::shared_ptr<const models::gtcrn::Weights> weights() {
+  return models::load_separator(std::string(models::kDefaultSeparator));
+}
+
+/// Keeps what is written.
+class MemorySink : public rt::AudioSink {
+ public:
+  explicit MemorySink(std::vector<float>& samples) : samples_(samples) {}
+  void write(const float* interleaved, int frames) override {
+    samples_.insert(samples_.end(), interleaved, interleaved + frames);
+  }
+  void finish() override {}
+
+ private:
+  std::vector<float>& samples_;
+};
+
+class FullDisk : public rt::AudioSink {
+ public:
+  void write(const float*, int) override { throw std::runtime_error("disk is full"); }
+  void finish() override {}
+};
+
+TEST(Timeline, FindsWhenASampleWasDue) {
+  Timeline line(1000);
+  line.add({0, 5'000'000});
+  line.add({10, 15'000'000});
+  line.add({20, 45'000'000});  // 20 ms late
+  EXPECT_EQ(line.due_ns(0), 5'000'000);
+  EXPECT_EQ(line.due_ns(19), 24'000'000);
+  EXPECT_EQ(line.due_ns(21), 46'000'000);
+  EXPECT_EQ(line.due_ns(-3), 2'000'000);
+}
+
+TEST(LiveSeparation, WritesEveryFrameOnce) {
+  std::vector<float> speech;
+  StemWriter writer(1);
+  writer.add(Stem::kSpeech, std::make_unique<MemorySink>(speech));
+  LiveSeparation live(weights(), kRateHz, 1, {.block_frames = 100}, &writer);
+  SyntheticSource source(kRateHz, 0.7);
+  live.start();
+  rt::SourcePump pump(source, live.input(), {.block_frames = 100});
+  while (!pump.finished()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  live.end_input();
+  live.wait();
+  EXPECT_TRUE(live.separated());
+  EXPECT_EQ(std::int64_t(speech.size()), source.frames());
+  EXPECT_EQ(live.counters().input_frames, source.frames());
+  EXPECT_EQ(live.counters().silence_frames, 0);
+}
+
+TEST(LiveSeparation, PlaysAtTheRateAndChannelsOfTheDevice) {
+  LiveSeparation live(weights(), kRateHz, 1,
+                      {.playback = LivePlayback{.rate_hz = 48'000, .channels = 2}}, nullptr);
+  SyntheticSource source(kRateHz, 0.5);
+  live.start();
+  rt::SourcePump pump(source, live.input(), {});
+  while (!pump.finished()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  live.end_input();
+  live.wait();
+  ASSERT_EQ(live.playback()->readable(), 24'000);
+  std::vector<float> frames(48'000);
+  live.playback()->read(frames.data(), 24'000);
+  for (std::size_t i = 0; i < frames.size(); i += 2) ASSERT_EQ(frames[i], frames[i + 1]);
+}
+
+TEST(LiveSeparation, AFailingWriterIsTold) {
+  StemWriter writer(1);
+  writer.add(Stem::kSpeech, std::make_unique<FullDisk>());
+  LiveSeparation live(weights(), kRateHz, 1, {}, &writer);
+  SyntheticSource source(kRateHz, 0.5);
+  live.start();
+  rt::SourcePump pump(source, live.input(), {});
+  while (!live.failed()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  live.end_input();
+  EXPECT_THROW(live.wait(), std::runtime_error);
+}
+
+/// Blocks that were written later than `ms` after they were due.
+std::int64_t late_blocks(const LiveSeparation& live, double ms) {
+  std::int64_t late = 0;
+  for (const auto& bucket : live.delays().end_to_end.buckets()) {
+    if (bucket.lower_ms > ms) late += bucket.count;
+  }
+  return late;
+}
+
+// Audio: 1 s as usual, 2 s in which the worker sleeps, 3 s to recover, 1.5 s that must be as usual.
+TEST(LiveSeparation, RecoversFromAStalledWorker) {
+  constexpr std::int64_t kSecond = kRateHz;
+  constexpr double kNormalMs = 500;
+  std::vector<float> speech;
+  StemWriter writer(1);
+  writer.add(Stem::kSpeech, std::make_unique<MemorySink>(speech));
+  LiveSeparation* running = nullptr;
+  bool stalled = false;
+  LiveSeparation live(weights(), kRateHz, 1,
+                      {.worker_hook =
+                           [&] {
+                             if (stalled || running->counters().input_frames < kSecond) return;
+                             stalled = true;
+                             rt::sleep_until_ns(rt::now_ns() + 2 * rt::kNsPerSecond);
+                           }},
+                      &writer);
+  running = &live;
+  SyntheticSource source(kRateHz, 7.5);
+  live.start();
+  rt::SourcePump pump(source, live.input(), {.realtime = true});
+  while (live.counters().written_frames < 6 * kSecond && !pump.finished()) {
+    rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  }
+  const std::int64_t late_after_recovery = late_blocks(live, kNormalMs);
+  while (!pump.finished()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  live.end_input();
+  live.wait();
+  EXPECT_TRUE(stalled);
+  EXPECT_GT(live.counters().input_dropped, 0);
+  EXPECT_GT(late_after_recovery, 0);
+  EXPECT_EQ(late_blocks(live, kNormalMs), late_after_recovery);
+  // What was lost is silence: the recording's time stays true.
+  EXPECT_EQ(live.counters().silence_frames, live.counters().input_dropped);
+  EXPECT_EQ(std::int64_t(speech.size()), source.frames());
+}
+
+}  // namespace
+}  // namespace runnel::apps
