@@ -126,8 +126,8 @@ std::string histogram(const json& stats) {
     bins[std::size_t(std::clamp(bin, 0, kBins - 1))] += bucket[2].get<double>();
   }
   const double tallest = std::log1p(*std::max_element(bins.begin(), bins.end()));
-  const double left = 16, width = 880, bottom = 210, height = 190;
-  std::string svg = "<svg viewBox='0 0 912 244' role='img' aria-label='Histogram of the delay'>";
+  const double left = 28, width = 856, bottom = 210, height = 190;
+  std::string svg = "<svg viewBox='-20 0 952 244' role='img' aria-label='Histogram of the delay'>";
   for (int b = 0; b < kBins; ++b) {
     const double count = bins[std::size_t(b)];
     if (count == 0) continue;
@@ -138,7 +138,7 @@ std::string histogram(const json& stats) {
                      number(from, 2) + " to " + number(from + (high - low) / kBins, 2) +
                          " ms: " + number(count, 0) + " blocks");
   }
-  svg += "<line class='grid' x1='16' x2='896' y1='210' y2='210'/>";
+  svg += "<line class='grid' x1='28' x2='884' y1='210' y2='210'/>";
   for (int tick = 0; tick <= 5; ++tick) {
     svg += "<text text-anchor='middle' x='" + number(left + width * tick / 5) + "' y='228'>" +
            number(low + (high - low) * tick / 5, 1) + " ms</text>";

@@ -10,9 +10,9 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
 constexpr std::int64_t kShortestPollNs = 250'000;
-constexpr std::int64_t kLongestPollNs = 1'000'000;
-constexpr std::int64_t kWriterPollNs = 1'000'000;
-constexpr int kWriterFrames = 256;      // small, so that the first frame's delay stands for all
+constexpr std::int64_t kLongestPollNs = 500'000;
+constexpr std::int64_t kWriterPollNs = 500'000;
+constexpr int kWriterFrames = 1024;
 constexpr double kOutputSeconds = 8.0;  // a disk may stall for so long
 constexpr int kEvents = 4096;
 constexpr double kModelHopSeconds = 0.016;
@@ -179,13 +179,20 @@ int LiveSeparation::take_block(int max_frames) noexcept {
 
 void LiveSeparation::hand_over() noexcept {
   Stems stems;
+  HandOver all;
   while (separator_.pop(stems)) {
+    const SampleTime start = stems.speech.start;
+    if (all.end_index == 0) all.due_ns = timeline_.due_ns(start.index);
+    all.end_index = start.index + stems.speech.frames();
     const bool background = options_.playback && options_.playback->stem == Stem::kBackground;
     const AudioChunk& heard = background ? stems.background : stems.speech;
     output_peak_ = std::max(output_peak_, peak(heard.samples));
     if (recording_) record(stems);
     if (playback_ring_) play(heard);
   }
+  if (!recording_ || all.end_index == 0) return;
+  all.at_ns = rt::now_ns();
+  handed_.try_push(all);
 }
 
 void LiveSeparation::record(const Stems& stems) noexcept {
@@ -201,7 +208,6 @@ void LiveSeparation::record(const Stems& stems) noexcept {
   }
   const std::int64_t index = stems.speech.start.index;
   stems_ring_.write(pairs_.data(), frames, {index, timeline_.due_ns(index)});
-  handed_.try_push({.end_index = index + frames, .at_ns = rt::now_ns()});
 }
 
 void LiveSeparation::play(const AudioChunk& stem) noexcept {
@@ -239,6 +245,7 @@ void LiveSeparation::run_writer(const std::stop_token& stop) {
       const bool last = separated_.load(std::memory_order_acquire);
       while (write_block()) {
       }
+      measure_output();
       if (last) break;
       poller.wait();
     }
@@ -270,16 +277,17 @@ bool LiveSeparation::write_block() {
   next_index_ = block.time.index + block.frames;
   written_frames_.fetch_add(block.frames, kRelaxed);
 
-  const std::int64_t now = rt::now_ns();
-  delays_.end_to_end.record(now - block.time.due_ns);
-  measure_output(next_index_, now);
+  written_ns_ = rt::now_ns();
+  measure_output();
   return true;
 }
 
-void LiveSeparation::measure_output(std::int64_t end_index, std::int64_t now_ns) noexcept {
+/// The news of a hand-over may come after its frames, so the time of writing is kept.
+void LiveSeparation::measure_output() noexcept {
   while (pending_.at_ns != 0 || hand_overs_.try_pop(pending_)) {
-    if (pending_.end_index > end_index) return;
-    delays_.output_wait.record(now_ns - pending_.at_ns);
+    if (pending_.end_index > next_index_) return;
+    delays_.output_wait.record(std::max<std::int64_t>(0, written_ns_ - pending_.at_ns));
+    delays_.end_to_end.record(written_ns_ - pending_.due_ns);
     pending_ = {};
   }
 }

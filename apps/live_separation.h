@@ -53,7 +53,7 @@ struct LiveDelays {
   rt::LatencyHistogram compute;      // taken → stems handed over: resampling, STFT, model
   rt::LatencyHistogram reaction;     // the two together, open loop; deadline: the model's hop
   rt::LatencyHistogram output_wait;  // handed over → written by the writer
-  rt::LatencyHistogram end_to_end;   // sample due → its stems written, algorithmic delay included
+  rt::LatencyHistogram end_to_end;   // oldest sample of a hand-over due → written, all included
 };
 
 struct LiveCounters {
@@ -109,8 +109,10 @@ class LiveSeparation {
   bool next_event(MeterEvent& event) noexcept { return meter_events_.try_pop(event); }
 
  private:
+  /// The stems of one worker step on their way to the writer.
   struct HandOver {
     std::int64_t end_index = 0;
+    std::int64_t due_ns = 0;  // of its oldest sample, which waited for the whole hop
     std::int64_t at_ns = 0;
   };
 
@@ -126,7 +128,7 @@ class LiveSeparation {
   // The writer.
   void run_writer(const std::stop_token& stop);
   bool write_block();
-  void measure_output(std::int64_t end_index, std::int64_t now_ns) noexcept;
+  void measure_output() noexcept;
 
   const LiveOptions options_;
   const int rate_hz_;
@@ -153,6 +155,7 @@ class LiveSeparation {
   std::vector<float> written_;
   HandOver pending_;
   std::int64_t next_index_ = 0;
+  std::int64_t written_ns_ = 0;  // when the frame before next_index_ was written
 
   LiveDelays delays_;
   std::atomic<std::int64_t> input_frames_{0}, written_frames_{0}, silence_frames_{0};

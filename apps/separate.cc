@@ -106,6 +106,11 @@ void add_live_flags(CLI::App& app, SeparateOptions& options) {
       ->type_name("MS")
       ->check(CLI::PositiveNumber)
       ->group(group);
+  app.add_option("--playback-buffer", options.playback_buffer_ms,
+                 "Audio kept ready for the output device; more if it crackles")
+      ->type_name("MS")
+      ->check(CLI::Range(1.0, 500.0))
+      ->group(group);
   app.add_option("--rt-priority", options.realtime_priority, "SCHED_FIFO priority of the worker")
       ->check(CLI::Range(0, 99))
       ->group(group);

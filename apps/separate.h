@@ -35,6 +35,7 @@ struct SeparateOptions {
   std::string output_device;
   std::string play = "speech";
   double device_latency_ms = 0;
+  double playback_buffer_ms = 0;  // 0: chosen to fit
   double ring_seconds = 1.0;
 
   /// Where lines for people go: stdout, unless that holds audio or statistics.

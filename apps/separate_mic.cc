@@ -35,9 +35,13 @@ rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
                            .rate_hz = rate_hz,
                            .block_frames = options.block_frames,
                            .device_latency_ms = options.device_latency_ms});
-  // Just before the next burst there must still be a block in the ring.
-  resolved.playback.target_frames = int((kHopSeconds + kMarginSeconds) * resolved.rate_hz) +
-                                    int(std::int64_t(options.block_frames));
+  // Just before the next burst there must still be a block in the ring. A device with a large
+  // buffer of its own also delivers in bursts of up to that.
+  const double burst_seconds = kHopSeconds + kMarginSeconds + 1e-3 * options.device_latency_ms;
+  resolved.playback.target_frames =
+      int((options.playback_buffer_ms > 0 ? 1e-3 * options.playback_buffer_ms : burst_seconds) *
+          resolved.rate_hz) +
+      options.block_frames;
   return resolved;
 }
 

@@ -19,6 +19,9 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/runnelConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/runnelConfig.cmake
               ${PROJECT_BINARY_DIR}/runnelConfigVersion.cmake DESTINATION ${config_dir})
 
+# The prefix is told from where runnel.pc lies, so `cmake --install --prefix` and moving work.
+file(RELATIVE_PATH RUNNEL_PC_TO_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig
+     ${CMAKE_INSTALL_PREFIX})
 configure_file(${PROJECT_SOURCE_DIR}/cmake/runnel.pc.in ${PROJECT_BINARY_DIR}/runnel.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/runnel.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE

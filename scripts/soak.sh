@@ -12,7 +12,7 @@ duration=${1:-600}
   { echo "soak: expected at least 20 seconds, found '$duration'" >&2; exit 2; }
 runnel=${RUNNEL:-build/bin/runnel}
 [[ -x $runnel ]] || { echo "soak: $runnel is missing; run scripts/setup.sh first" >&2; exit 1; }
-input=assets/demo/noisy-speech.wav
+input=${INPUT:-assets/demo/noisy-speech.wav}  # 16 kHz mono
 [[ -f $input ]] || { echo "soak: $input is missing" >&2; exit 1; }
 max_growth_kb=1024
 

@@ -223,7 +223,7 @@ def main():
             if mean != mean:
                 raise SystemExit("the loss is not a number")
             if step == 1000 and mean > 3:
-                raise SystemExit(3)
+                raise SystemExit("it does not learn: see RUNS.md, r1")
             since, counted = time.time(), 0
         if step % 2000 == 0:
             save(step)

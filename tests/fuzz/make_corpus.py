@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Writes the seeds of tests/fuzz/corpus/, a few hundred bytes each; no library needed.
+
+The torch checkpoints come from tests/fixtures/torch/. What a fuzzer finds is added by hand.
+"""
+
+import json
+import pathlib
+import shutil
+import struct
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+CORPUS = TESTS / "fuzz" / "corpus"
+
+
+def write(target, name, content):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def safetensors(header, data):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(data)
+
+
+def wav(magic, *chunks):
+    body = b"".join(name + struct.pack("<I", size) + content for name, size, content in chunks)
+    return magic + struct.pack("<I", len(body) + 4) + b"WAVE" + body
+
+
+def fmt(tag, channels, rate, bits):
+    frame = channels * bits // 8
+    content = struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits)
+    if tag == 0xFFFE:
+        guid = bytes.fromhex("0100000000001000800000aa00389b71")
+        content += struct.pack("<HHI", 22, bits, 3) + guid
+    return b"fmt ", len(content), content
+
+
+def main():
+    entry = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+    half = {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}
+    write("safetensors", "two", safetensors({"a": entry, "b": half}, 32))
+    write("safetensors", "metadata", safetensors({"__metadata__": {"x": "y"}, "a": entry}, 24))
+    write("safetensors", "scalar", safetensors({"s": dict(entry, shape=[], data_offsets=[0, 4])}, 4))
+    write("safetensors", "overlap", safetensors({"a": entry, "b": entry}, 24))
+    write("safetensors", "outside", safetensors({"a": entry}, 3))
+    write("safetensors", "overflow", safetensors({"a": dict(entry, shape=[2**62, 4])}, 24))
+    write("safetensors", "nested", struct.pack("<Q", 64) + b"[" * 64)
+
+    folder = CORPUS / "torch_checkpoint"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted((TESTS / "fixtures" / "torch").glob("*.pt")):
+        shutil.copy(file, folder / file.name)
+
+    config = {"model": "gtcrn", "sample_rate": 16000, "n_fft": 512, "hop_length": 256}
+    shipped = TESTS.parent / "assets" / "models" / "gtcrn-runnel" / "config.json"
+    if shipped.exists():
+        write("gtcrn_config", "shipped", shipped.read_bytes())
+    write("gtcrn_config", "sizes", json.dumps(config).encode())
+    write("gtcrn_config", "huge", json.dumps(dict(config, n_fft=2**40, hop_length=-1)).encode())
+    write("gtcrn_config", "types", json.dumps(dict(config, n_fft="512", hop_length=[])).encode())
+    write("gtcrn_config", "nested", b"[" * 200)
+    write("gtcrn_config", "empty", b"{}")
+
+    data = (b"data", 8, bytes(8))
+    write("wav_header", "plain", wav(b"RIFF", fmt(1, 2, 44100, 16), data))
+    write("wav_header", "float", wav(b"RIFF", (b"LIST", 3, b"abc\0"), fmt(3, 1, 16000, 32), data))
+    write("wav_header", "extensible", wav(b"RIFF", fmt(0xFFFE, 6, 48000, 24), data))
+    ds64 = (b"ds64", 28, struct.pack("<QQQI", 100, 8, 4, 0))
+    write("wav_header", "rf64", wav(b"RF64", ds64, fmt(1, 1, 8000, 8), (b"data", 2**32 - 1, b"")))
+    write("wav_header", "stream", wav(b"RIFF", fmt(1, 1, 16000, 16), (b"data", 2**32 - 1, b"")))
+    write("wav_header", "no_data", wav(b"RIFF", fmt(1, 1, 16000, 16), (b"LIST", 2**32 - 2, b"")))
+
+
+if __name__ == "__main__":
+    main()
