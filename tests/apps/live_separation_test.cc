@@ -5,12 +5,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "apps/synthetic_source.h"
 #include "models/catalog.h"
 #include "rt/clock.h"
 #include "rt/pump.h"
+#include "tests/rt/realtime_guard.h"
 
 namespace runnel::apps {
 namespace {
@@ -94,6 +97,50 @@ TEST(LiveSeparation, AFailingWriterIsTold) {
   while (!live.failed()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
   live.end_input();
   EXPECT_THROW(live.wait(), std::runtime_error);
+}
+
+TEST(LiveSeparation, TheWorkerDoesNothingButItsSleepThatIsNotRealTimeSafe) {
+  using rt::testing::RealtimeGuard;
+  if (!RealtimeGuard::available()) GTEST_SKIP() << RealtimeGuard::kUnavailable;
+  std::vector<float> speech;
+  StemWriter writer(2);
+  writer.add(Stem::kSpeech, std::make_unique<MemorySink>(speech));
+  // The hook runs on the worker: guarded from the head of its first turn, with nothing warmed up.
+  std::optional<RealtimeGuard> guard;
+  std::string report = "the guard was never lifted";
+  LiveSeparation* running = nullptr;
+  LiveSeparation live(weights(), 48'000, 2,
+                      {.block_frames = 480,
+                       .playback = LivePlayback{.rate_hz = 44'100, .channels = 1},
+                       .meter = true,
+                       .worker_hook =
+                           [&] {
+                             const auto counters = running->counters();
+                             if (counters.worker_turns == 1) {
+                               guard.emplace();
+                             } else if (guard && counters.input_frames >= 48'000) {
+                               guard.reset();
+                               report = RealtimeGuard::take_report();
+                             }
+                           }},
+                      &writer);
+  running = &live;
+  SyntheticSource source(48'000, 0.02);
+  std::vector<float> block(2 * 480);  // two channels
+  source.read(block.data(), int(block.size()));
+  live.start();
+  while (live.counters().input_frames < 48'000) {
+    live.input().write(block.data(), 480, rt::now_ns());
+    rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  }
+  // The hook lifts the guard at the head of the next turn.
+  for (const auto turns = live.counters().worker_turns; live.counters().worker_turns < turns + 3;) {
+    rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  }
+  live.end_input();
+  live.wait();
+  EXPECT_THAT(report, testing::StartsWith("clock_nanosleep"));
+  EXPECT_EQ(report.find(','), std::string::npos) << report;
 }
 
 /// Blocks that were written later than `ms` after they were due.
