@@ -70,6 +70,11 @@ def run(net, x):
                          )[0].numpy().astype(np.float64)
 
 
+def engine(voice):
+    """Shorten the name of a voice for the tables."""
+    return "espeak variants" if voice.startswith("espeak") else voice
+
+
 def voices(path, rng):
     """Return 10 s of every held-out stream: [(name, samples)]."""
     data = np.load(path)
@@ -123,7 +128,8 @@ def main():
     parser.add_argument("--model", nargs="+", required=True)
     parser.add_argument("--clean", nargs="*", default=[])
     parser.add_argument("--noisy", nargs="*", default=[])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--real-repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=20)
     args = parser.parse_args()
     torch.set_num_threads(2)
@@ -151,7 +157,7 @@ def main():
                         out = noisy if name == "noisy" else run(
                             nets[name], noisy)
                         rows.append({"model": name, "noise": kind,
-                                     "SNR": snr, "voice": voice,
+                                     "SNR": snr, "voice": engine(voice),
                                      **quality(noisy, out, clean)})
         return rows
 
@@ -170,6 +176,16 @@ def main():
     table([r for r in plain if r["SNR"] == 0], names, "voice",
           sorted({r["voice"] for r in plain}))
 
+    print("\nNoise alone at -30 dBFS: level of the output against the input")
+    quiet = []
+    for kind, noise in noises(rng, 10 * RATE // 256 * 256, speech):
+        noise = noise * 0.0316 / np.sqrt(np.mean(noise ** 2))
+        quiet.append((kind, noise))
+    for name, net in nets.items():
+        print(f"- {name}: " + ", ".join(
+            f"{kind} {10 * np.log10(np.mean(run(net, x) ** 2) * 1000):.1f} dB"
+            for kind, x in quiet))
+
     if args.clean:
         clips = []
         for path in map(pathlib.Path, args.clean):
@@ -178,7 +194,7 @@ def main():
             clips.append((path.stem, x[:len(x) // 256 * 256]))
         rows = []
         for clip in clips:
-            rows += measure([clip], (0, 5, 10), args.repeats)
+            rows += measure([clip], (0, 5, 10), args.real_repeats)
         print("\n## Real clean recordings in held-out noises")
         table(rows, names, "voice", [c[0] for c in clips])
         table(rows, names, "SNR", (0, 5, 10))

@@ -36,8 +36,8 @@ def write(path, x, subtype="PCM_16"):
 def tests(bank, net, folder):
     """A man in surf at 5 dB; the noisy file is rounded before it is used."""
     rng = np.random.default_rng(5)
-    n = 4 * RATE // 256 * 256
-    clean = pick(bank, "festival:ked_diphone", 5)[:n]
+    n = 3 * RATE // 256 * 256
+    clean = pick(bank, "festival:ked_diphone", 3)[:n]
     noisy, clean = mixed(clean, heldout.surf(rng, n), 5)
     write(folder / "clean.wav", clean)
     write(folder / "noisy.wav", noisy)
