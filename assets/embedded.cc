@@ -1,10 +1,10 @@
 #include "assets/embedded.h"
 
 // The assembler copies the file between two labels of read-only data.
-#define RUNNEL_EMBED(label, path)                              \
-  __asm__(                                                     \
-      ".pushsection .rodata\n.balign 64\n" #label "_begin:\n"  \
-      ".incbin \"" path "\"\n" #label "_end:\n.popsection\n"); \
+#define RUNNEL_EMBED(label, path)                                  \
+  __asm__(".pushsection .rodata\n.balign 64\n" #label              \
+          "_begin:\n"                                              \
+          ".incbin \"" path "\"\n" #label "_end:\n.popsection\n"); \
   extern "C" const std::byte label##_begin[], label##_end[];
 
 RUNNEL_EMBED(runnel_gtcrn_config, GTCRN_RUNNEL_DIR "/config.json")

@@ -44,7 +44,8 @@ def main():
     save_file({k: v.contiguous() for k, v in net.state_dict().items()},
               args.folder / "model.safetensors")
     config = dict(CONFIG, steps=saved["step"])
-    (args.folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    text = json.dumps(config, indent=1) + "\n"
+    (args.folder / "config.json").write_text(text)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ __device__ __forceinline__ float tanh_(float x) {
   return 2.0f / (1.0f + __expf(-2.0f * x)) - 1.0f;
 }
 
-// H is the size of a group.  gates [N, T, 48]: r, z, n before the recurrent part; w [3, 16, H];
+// H is the size of a group.
+// gates [N, T, 48]: r, z, n before the recurrent part; w [3, 16, H];
 // bn [16]; out [N, T, 16].  Bit g of `reverse` runs group g backwards.
 __global__ void gru_forward(
     const float* gates, const float* w, const float* bn, float* out,
@@ -138,7 +139,8 @@ def _kernel(name, hidden):
 
 def _ready():
     """Tell whether PyTorch can compile the kernels on this machine."""
-    if not torch.cuda.is_available() or not hasattr(torch.cuda, "_compile_kernel"):
+    if not (torch.cuda.is_available()
+            and hasattr(torch.cuda, "_compile_kernel")):
         return False
     try:
         for hidden in (4, 8, 16):

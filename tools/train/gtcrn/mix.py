@@ -29,7 +29,8 @@ def active_rms(x):
     power = power.square().mean(2)
     on = power > power.amax(1, keepdim=True) * 1e-4
     total = (power * on).sum(1, keepdim=True)
-    return (total / on.sum(1, keepdim=True).clamp(min=1)).sqrt().clamp(min=1e-7)
+    count = on.sum(1, keepdim=True).clamp(min=1)
+    return (total / count).sqrt().clamp(min=1e-7)
 
 
 class Mixer:
@@ -192,7 +193,8 @@ class Mixer:
     def damage(self, x):
         """Clipping, mu-law telephony and 16-bit rounding for some clips."""
         count = len(x)
-        limit = x.abs().amax(1, keepdim=True) * self.uniform(0.3, 0.9, count, 1)
+        peak = x.abs().amax(1, keepdim=True)
+        limit = peak * self.uniform(0.3, 0.9, count, 1)
         x = torch.where(self.chance(0.05, count), x.clamp(-limit, limit), x)
         code = torch.log1p(255 * x.abs()) / np.log(256)
         code = (code * 127).round() / 127

@@ -99,10 +99,12 @@ def unfold(x):
 class ConvBlock(nn.Module):
     """A 1 x 5 convolution with stride 2 in F, BatchNorm, activation."""
 
-    def __init__(self, inputs, outputs, groups=1, transposed=False, last=False):
+    def __init__(self, inputs, outputs, groups=1, transposed=False,
+                 last=False):
         super().__init__()
         kind = nn.ConvTranspose2d if transposed else nn.Conv2d
-        self.conv = kind(inputs, outputs, (1, 5), (1, 2), (0, 2), groups=groups)
+        self.conv = kind(inputs, outputs, (1, 5), (1, 2), (0, 2),
+                         groups=groups)
         self.bn = nn.BatchNorm2d(outputs)
         self.act = nn.Tanh() if last else nn.PReLU()
 

@@ -62,7 +62,7 @@ class Maker:
         return torch.fft.irfft(spec * gain, n=self.n)
 
     def points(self, rate):
-        """Poisson impulses with random heights, [B, n]; rate [B, 1] a second."""
+        """Poisson impulses of random heights, [B, n]; rate [B, 1] a second."""
         hit = self.uniform(0, 1, self.n) < rate / RATE
         return hit * self.normal(self.n) * self.log_uniform(0.2, 2, self.n)
 
@@ -91,7 +91,8 @@ class Maker:
         for k in range(gains.shape[1]):
             angle = (phase * (k + 1) + start[:, k:k + 1]) % 1.0
             audible = (f0 * (k + 1) < RATE / 2 * 0.95)
-            out += gains[:, k:k + 1] * audible * torch.sin(6.2832 * angle.float())
+            wave = torch.sin(6.2832 * angle.float())
+            out += gains[:, k:k + 1] * audible * wave
         return out
 
 
@@ -131,7 +132,8 @@ def texture(m):
         m.normal(1, coarse_f, coarse_t), (129, frames), mode="bilinear",
         align_corners=True)[:, 0]
     window = torch.hann_window(256, device=m.device)
-    spec = torch.stft(coloured(m), 256, 128, window=window, return_complex=True)
+    spec = torch.stft(coloured(m), 256, 128, window=window,
+                      return_complex=True)
     spec = spec * 10 ** (field * m.uniform(4, 16, 1, 1) / 20)
     return torch.istft(spec, 256, 128, window=window, length=m.n)
 
@@ -145,11 +147,13 @@ def hum(m):
     gains = m.log_uniform(0.1, 2, 40) / k ** m.uniform(0.3, 1.5, 1)
     hiss = coloured(m)
     hiss = hiss / hiss.std(1, keepdim=True)
-    return m.tones(f0.expand(-1, m.n), gains) + hiss * m.log_uniform(0.03, 1, 1)
+    tones = m.tones(f0.expand(-1, m.n), gains)
+    return tones + hiss * m.log_uniform(0.03, 1, 1)
 
 
 def engine(m):
-    f0 = m.log_uniform(18, 140, 1) * torch.exp(m.slow(1) * m.uniform(0, 0.25, 1))
+    drift = torch.exp(m.slow(1) * m.uniform(0, 0.25, 1))
+    f0 = m.log_uniform(18, 140, 1) * drift
     k = torch.arange(1, 61, device=m.device)
     gains = m.log_uniform(0.15, 2, 60) / k ** m.uniform(0.2, 1.2, 1)
     sound = m.tones(f0, gains)
@@ -208,7 +212,8 @@ def keyboard(m):
         -t / m.log_uniform(0.001, 0.01, 1)) * m.uniform(0, 3, 1)
     room = coloured(m)
     room = room / room.std(1, keepdim=True)
-    return m.convolve(press + release, body) + room * m.log_uniform(1e-3, 0.1, 1)
+    keys = m.convolve(press + release, body)
+    return keys + room * m.log_uniform(1e-3, 0.1, 1)
 
 
 def rain(m):
@@ -224,7 +229,8 @@ def rain(m):
 
 def wind(m):
     gust = torch.exp(m.slow(1) * m.uniform(0.3, 1, 1) + m.slow(8) * 0.3)
-    low = m.band(m.normal(m.n), m.uniform(10, 40, 1), m.log_uniform(80, 500, 1))
+    low = m.band(m.normal(m.n), m.uniform(10, 40, 1),
+                 m.log_uniform(80, 500, 1))
     low = low / low.std(1, keepdim=True)
     whistle = m.band(m.normal(m.n), m.log_uniform(300, 900, 1),
                      m.log_uniform(1000, 1800, 1))
@@ -233,7 +239,8 @@ def wind(m):
 
 def traffic(m):
     """Cars that pass: rumble and tyre hiss under slow swells."""
-    out = m.band(m.normal(m.n), m.uniform(20, 60, 1), m.log_uniform(100, 400, 1))
+    out = m.band(m.normal(m.n), m.uniform(20, 60, 1),
+                 m.log_uniform(100, 400, 1))
     out = out / out.std(1, keepdim=True)
     for _ in range(3):
         centre, width = m.uniform(0, m.n / RATE, 1), m.log_uniform(0.4, 3, 1)
@@ -264,7 +271,8 @@ def birds(m):
     for _ in range(3):
         rate = m.uniform(2, 14, 1)
         saw = (m.t * rate + m.uniform(0, 1, 1)) % 1.0
-        shape = torch.sin(math.pi * (saw / m.uniform(0.2, 0.9, 1)).clamp(max=1))
+        part = (saw / m.uniform(0.2, 0.9, 1)).clamp(max=1)
+        shape = torch.sin(math.pi * part)
         sing = (m.slow(1.5) > m.uniform(-0.5, 1, 1)).float()
         f0 = m.log_uniform(1200, 5000, 1) * torch.exp(
             m.uniform(-0.6, 0.6, 1) * saw + 0.05 * torch.sin(

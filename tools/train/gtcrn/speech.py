@@ -58,7 +58,8 @@ PLACES = ("Paris Oslo Lagos Lima Cairo Boston Kyoto Prague Delhi Porto Quito "
           "Leeds Turin Perth Dakar Hanoi Bergen Austin").split()
 THINGS = ("the train,the meeting,a letter,my umbrella,the blue car,our garden,"
           "the last page,some coffee,a window,the old bridge,your ticket,"
-          "three apples,the radio,a warm coat,the music,her brother").split(",")
+          "three apples,the radio,a warm coat,the music,her brother"
+          ).split(",")
 TEMPLATES = [
     "{name} arrives in {place} on the {day} of May at {hour} {minute}.",
     "Please call {name} back at {num}, extension {small}.",
@@ -132,7 +133,8 @@ def speak(engine, voice, text, rng):
         elif engine == "flite":
             stretch = rng.uniform(0.8, 1.25)
             command = ["flite", "-voice", voice, "--setf",
-                       f"duration_stretch={stretch:.2f}", "-t", text, "-o", out]
+                       f"duration_stretch={stretch:.2f}", "-t", text,
+                       "-o", out]
             if voice == "kal16":
                 command[3:3] = ["--setf",
                                 f"int_f0_target_mean={rng.randint(80, 170)}"]
@@ -217,8 +219,9 @@ def main():
     start = np.cumsum([0] + [len(item[1]) for item in made])
     np.savez(args.out, audio=np.concatenate([item[1] for item in made]),
              start=start, voice=np.array([item[0] for item in made]))
-    print(f"{len(made)} of {args.streams} streams, {start[-1] / RATE / 3600:.2f}"
-          f" h, {time.time() - began:.0f} s")
+    hours = start[-1] / RATE / 3600
+    print(f"{len(made)} of {args.streams} streams, {hours:.2f} h, "
+          f"{time.time() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 import pathlib
 import time
 
@@ -97,7 +96,7 @@ class Trainer:
         """Record the step once; after that it is replayed."""
         saved = [self.net.state_dict(), self.optimizer.state_dict()]
         saved = [{k: v.clone() for k, v in saved[0].items()},
-                 json_safe_copy(saved[1])]
+                 copy_state(saved[1])]
         self.fill()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -144,7 +143,7 @@ class Trainer:
         return torch.cat(gains).mean().item()
 
 
-def json_safe_copy(state):
+def copy_state(state):
     """Optimizer state as {index: {name: tensor copy}}."""
     return {i: {k: v.clone() for k, v in s.items()}
             for i, s in state["state"].items()}
@@ -196,7 +195,7 @@ def main():
     def save(step):
         state = {"step": step, "net": trainer.net.state_dict(),
                  "average": trainer.average.state_dict(),
-                 "optimizer": json_safe_copy(trainer.optimizer.state_dict())}
+                 "optimizer": copy_state(trainer.optimizer.state_dict())}
         torch.save(state, args.out / "checkpoint.pt")
 
     warm, since, step = 500, time.time(), first
