@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dsp/aligned_vector.h"
+#include "engine/aligned_vector.h"
 #include "engine/isa.h"
 #include "engine/kernels/bands.h"
 #include "engine/kernels/ceiling.h"

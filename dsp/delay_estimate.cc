@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "dsp/aligned_vector.h"
+#include "engine/aligned_vector.h"
 #include "dsp/fft.h"
 
 namespace runnel::dsp {

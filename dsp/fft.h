@@ -4,7 +4,7 @@
 #include <complex>
 #include <memory>
 
-#include "dsp/aligned_vector.h"
+#include "engine/aligned_vector.h"
 
 struct fftwf_plan_s;
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "dsp/aligned_vector.h"
+#include "engine/aligned_vector.h"
 #include "dsp/fft.h"
 #include "dsp/stft.h"
 #include "engine/view.h"

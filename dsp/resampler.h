@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "dsp/aligned_vector.h"
+#include "engine/aligned_vector.h"
 #include "engine/view.h"
 
 struct SRC_STATE_tag;

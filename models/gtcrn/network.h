@@ -7,7 +7,7 @@
 #include <memory>
 #include <span>
 
-#include "dsp/aligned_vector.h"
+#include "engine/aligned_vector.h"
 #include "engine/isa.h"
 #include "engine/kernels/bands.h"
 #include "models/gtcrn/layers.h"

@@ -5,7 +5,7 @@
 #include <new>
 #include <vector>
 
-namespace runnel::dsp {
+namespace runnel {
 
 inline constexpr std::size_t kAlignment = 64;  // bytes
 
@@ -37,4 +37,4 @@ constexpr int aligned_stride(int n) noexcept {
   return (n + kStep - 1) / kStep * kStep;
 }
 
-}  // namespace runnel::dsp
+}  // namespace runnel

@@ -1,0 +1,63 @@
+// Scaled dot-product attention of one head, without ever storing the score matrix.
+//
+// `dim` is the head's size: 64 in real models (make that one fast), any even number ≥ 2 up to 128.
+// None allocates; scratch comes from the caller.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/isa.h"
+
+namespace runnel::engine {
+
+/// Keys and values that many queries come back to (cross-attention), for one head:
+/// keys [⌈n / 16⌉][dim][16 keys], zero in the padding; values [n][dim]. Type: float or IEEE half.
+struct AttendMemory {
+  const void* keys = nullptr;
+  const void* values = nullptr;
+  int n = 0;
+};
+
+/// Rows of a growing cache (self-attention), for one head: row i of the context lies at
+/// base + rows[i] · stride (elements), so that hypotheses can share rows. Type: float or IEEE half.
+struct AttendRows {
+  const void* keys = nullptr;
+  const void* values = nullptr;
+  std::ptrdiff_t stride = 0;
+  const std::int32_t* rows = nullptr;  // [n]
+  int n = 0;
+};
+
+struct AttentionKernels {
+  /// One query against a memory: out = Σ softmax(scale · q·k) v. scratch: [⌈n / 16⌉ · 16]; after the
+  /// call it holds the softmax weights.
+  using One = void (*)(const float* query, const AttendMemory& memory, int dim, float scale,
+                       float* scratch, float* out) noexcept;
+  One one_f32;
+  One one_f16;
+  /// One query against gathered rows; scratch [n] as above.
+  using Gathered = void (*)(const float* query, const AttendRows& context, int dim, float scale,
+                            float* scratch, float* out) noexcept;
+  Gathered gathered_f32;
+  Gathered gathered_f16;
+  /// Lays out rows [n, dim] of float keys for AttendMemory, as float or half.
+  void (*pack_keys_f32)(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept;
+  void (*pack_keys_f16)(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept;
+
+  /// Many queries against many keys, float32, blocked with a running maximum. `causal`: query i sees
+  /// keys 0 … i + (keys − queries). q, k, v, out: rows with strides. scratch: many_scratch(keys, dim)
+  /// floats, 64-byte aligned. Queries [first, first + count) of the head are done, so that callers
+  /// can split a head among threads.
+  void (*many)(const float* q, std::ptrdiff_t q_stride, int first, int count, int queries,
+               const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim,
+               float scale, bool causal, float* scratch, float* out,
+               std::ptrdiff_t out_stride) noexcept;
+};
+
+/// Floats of scratch that `many` needs.
+std::size_t attention_scratch(int keys, int dim);
+
+const AttentionKernels& attention_kernels(Isa isa);  // kAmx: those of AVX-512
+
+}  // namespace runnel::engine

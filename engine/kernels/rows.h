@@ -1,0 +1,44 @@
+// Kernels over rows of floats: normalisation, activation, conversion.
+// Any n > 0; no alignment is needed; in and out may be the same row.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/isa.h"
+
+namespace runnel::engine {
+
+enum class Activation { kNone, kGelu };  // GELU is the exact one, by erf
+
+/// What follows a product, in one pass over it: y = activation(x + bias) · 1 + residual.
+struct Epilogue {
+  const float* bias = nullptr;      // [cols]; null: none
+  Activation activation = Activation::kNone;
+  const float* residual = nullptr;  // [rows, cols]; null: none
+  std::ptrdiff_t residual_stride = 0;
+};
+
+struct RowKernels {
+  /// (x − mean) / √(variance + epsilon) · gamma + beta, in float32.
+  void (*layer_norm)(const float* x, const float* gamma, const float* beta, float epsilon, int n,
+                     float* out) noexcept;
+  /// Applies an epilogue to a block x [rows, cols] and writes y (may be x). |error| ≤ 1e-6 of exact.
+  void (*finish)(const float* x, std::ptrdiff_t x_stride, int rows, int cols,
+                 const Epilogue& epilogue, float* y, std::ptrdiff_t y_stride) noexcept;
+  /// out = a + b.
+  void (*add)(const float* a, const float* b, int n, float* out) noexcept;
+  /// x ← softmax(x · scale); returns the logarithm of Σ exp(x · scale).
+  float (*softmax)(float* x, float scale, int n) noexcept;
+  /// Index of the largest value (the first of equals), and log Σ exp(x): one pass over logits.
+  /// Values of −infinity are allowed.
+  int (*argmax)(const float* x, int n, float* log_sum_exp) noexcept;
+  /// Round to nearest even, NaN stays NaN.
+  void (*to_bf16)(const float* x, int n, std::uint16_t* out) noexcept;
+  void (*to_f16)(const float* x, int n, std::uint16_t* out) noexcept;
+  void (*from_f16)(const std::uint16_t* x, int n, float* out) noexcept;
+};
+
+const RowKernels& row_kernels(Isa isa);  // kAmx: those of AVX-512
+
+}  // namespace runnel::engine

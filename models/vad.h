@@ -1,0 +1,70 @@
+// Where somebody speaks: speech detectors behind one door.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace runnel::models {
+
+/// Speech probability of each 512-sample block at 16 kHz (32 ms). Inheritance, since a detector is
+/// chosen at run time; the second implementation is there from the start (Silero's network, energy).
+class SpeechDetector {
+ public:
+  static constexpr int kBlock = 512;  // samples at 16 kHz
+
+  virtual ~SpeechDetector() = default;
+  /// The probability, 0 to 1, that the next kBlock samples are speech. Real-time safe.
+  virtual float step(std::span<const float, kBlock> samples) noexcept = 0;
+  virtual void reset() noexcept = 0;
+};
+
+/// Tells speech by level alone, against a noise floor that it follows. No weights.
+std::unique_ptr<SpeechDetector> make_energy_detector();
+/// Silero VAD from a safetensors file or a folder with one. Throws std::runtime_error.
+std::unique_ptr<SpeechDetector> load_silero_detector(const std::filesystem::path& path);
+
+/// Silero's defaults (utils_vad.py).
+struct SpeechSegmenterOptions {
+  float threshold = 0.5f;          // to start; below threshold − 0.15 ends
+  int min_speech_ms = 250;
+  int min_silence_ms = 100;
+  int padding_ms = 30;             // kept on either side
+  double max_speech_s = 1e9;
+};
+
+/// A stretch of speech, in samples since the start; end is exclusive.
+struct SpeechSpan {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+/// Turns block probabilities into spans as they are final: a small state machine, real-time safe.
+class SpeechSegmenter {
+ public:
+  explicit SpeechSegmenter(const SpeechSegmenterOptions& options);
+
+  /// One block's probability. True if a span became final: it is in `span`.
+  bool push(float probability, SpeechSpan& span) noexcept;
+  /// The audio ended after `samples` samples. True if a span was open.
+  bool finish(std::int64_t samples, SpeechSpan& span) noexcept;
+  /// Inside (perhaps unconfirmed) speech now, and since when.
+  bool speaking() const noexcept;
+  std::int64_t speech_begin() const noexcept;
+  /// Samples before this are settled: no later span begins before it.
+  std::int64_t settled() const noexcept;
+  void reset() noexcept;
+
+ private:
+  SpeechSegmenterOptions options_;
+  struct State {
+    std::int64_t at = 0;         // samples so far
+    std::int64_t begin = -1;     // of the open span; −1: none
+    std::int64_t silence = -1;   // where the open span may end; −1: it is loud
+    std::int64_t last_end = 0;   // of the span before
+  } state_;
+};
+
+}  // namespace runnel::models

@@ -1,0 +1,83 @@
+// Whisper's encoder and decoder, on weights packed once and caches allocated up front.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "engine/compute.h"
+#include "engine/view.h"
+#include "models/whisper/checkpoint.h"
+
+namespace runnel::models::whisper {
+
+/// Immutable weights with what the checkpoint says besides; shared between sessions. Its thread pool
+/// serves one session's step at a time; others wait for it.
+class Model {
+ public:
+  /// Packs every tensor. Throws std::runtime_error naming a missing or misshapen tensor.
+  Model(Checkpoint checkpoint, const engine::ComputeConfig& compute);
+  ~Model();
+
+  const std::string& label() const noexcept;
+  bool random_weights() const noexcept;
+  const Config& config() const noexcept;
+  const GenerationConfig& generation() const noexcept;
+  const Tokenizer& tokenizer() const noexcept;
+  const engine::ComputeConfig& compute() const noexcept;
+  std::size_t weight_bytes() const noexcept;
+
+ private:
+  friend class Session;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One row of a decoder step: `token` continues hypothesis `parent` of the call before.
+struct Step {
+  int parent = 0;
+  int token = 0;
+};
+
+/// The caches of one stream: a window's cross-attention keys and values, and the self-attention
+/// caches of up to `max_hypotheses` that are decoded side by side. All memory is allocated by the
+/// constructor; after it nothing allocates or throws. One thread at a time.
+class Session {
+ public:
+  explicit Session(std::shared_ptr<const Model> model, int max_hypotheses = 1);
+  ~Session();
+  Session(Session&&) noexcept;
+
+  const Model& model() const noexcept;
+  int max_hypotheses() const noexcept;
+  std::size_t state_bytes() const noexcept;
+
+  /// A window of Whisper-scaled log-mel [frames, mel_bins], frames ≤ 3000; fewer are filled up as
+  /// silence by the caller (the model wants 3000 frames; see dsp::whisper_window). Runs the encoder
+  /// and the cross-attention's keys and values.
+  void encode(MatrixView<const float> mel) noexcept;
+  /// Encoder rows [1500, dim] of the last encode, after the last norm.
+  MatrixView<const float> encoder_rows() const noexcept;
+
+  /// Forgets all hypotheses and runs `tokens` (1 ≤ n ≤ text_ctx) as the start of one. Returns the
+  /// logits [n, vocab_size] of the rows from `first_logits` on (n − first_logits rows).
+  MatrixView<const float> prefill(std::span<const int> tokens, int first_logits) noexcept;
+  /// One token for each hypothesis: row i of the result becomes hypothesis i of the next call. The
+  /// first step after a prefill has parent 0 everywhere. 1 ≤ n ≤ max_hypotheses; the position must
+  /// be below text_ctx. Returns logits [n, vocab_size], valid until the next call.
+  MatrixView<const float> step(std::span<const Step> steps) noexcept;
+  /// Tokens in every hypothesis so far.
+  int position() const noexcept;
+
+  /// Keep the alignment heads' cross-attention of the next calls (slower).
+  void keep_alignment(bool keep) noexcept;
+  /// Softmax weights over the audio positions [alignment heads, audio_ctx] of row `row` of the last
+  /// call (for prefill: of token `row`), scaled by nothing. Needs keep_alignment.
+  MatrixView<const float> alignment(int row) const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace runnel::models::whisper
