@@ -39,7 +39,7 @@ const models::gtcrn::Layers& layers() {
 }
 
 void conv(benchmark::State& state, Isa isa, const BandConv& conv, int bands) {
-  dsp::AlignedVector<float> x(80 * 32, 0.3f), y(80 * 32);
+  AlignedVector<float> x(80 * 32, 0.3f), y(80 * 32);
   for (auto _ : state) {
     engine::band_kernels(isa).conv(conv, x.data() + 64, y.data(), bands);
     benchmark::DoNotOptimize(y.data());
@@ -68,7 +68,7 @@ void eigen_linear(benchmark::State& state) {
 void step(benchmark::State& state, Isa isa) {
   models::gtcrn::Network network(models::load_separator(std::string(models::kDefaultSeparator)),
                                  isa);
-  dsp::AlignedVector<std::complex<float>> bins(models::gtcrn::kBins, {0.3f, -0.2f}), mask(bins);
+  AlignedVector<std::complex<float>> bins(models::gtcrn::kBins, {0.3f, -0.2f}), mask(bins);
   for (auto _ : state) {
     network.step(bins, mask);
     benchmark::DoNotOptimize(mask.data());

@@ -153,7 +153,7 @@ struct Separator::Impl {
                 rescale(stft.latency_samples() + up.latency_samples(), model_rate, f.rate_hz)),
         // What the stages hold back, and the chunk and the hop on top.
         dry(f.channels, int(latency) + 2 * f.max_chunk + 2 * up.max_output()),
-        bins_stride(dsp::aligned_stride<std::complex<float>>(gtcrn::kBins)),
+        bins_stride(aligned_stride<std::complex<float>>(gtcrn::kBins)),
         mask(std::size_t(bins_stride)),
         mean(std::size_t(mid ? bins_stride : 0)),
         masked(std::size_t(f.channels * bins_stride)),
@@ -276,9 +276,9 @@ struct Separator::Impl {
   std::deque<gtcrn::Network> networks;  // one a channel, or one for all
 
   const int bins_stride;
-  dsp::AlignedVector<std::complex<float>> mask;    // [257]
-  dsp::AlignedVector<std::complex<float>> mean;    // [257], of the channels
-  dsp::AlignedVector<std::complex<float>> masked;  // [channels, 257]
+  AlignedVector<std::complex<float>> mask;    // [257]
+  AlignedVector<std::complex<float>> mean;    // [257], of the channels
+  AlignedVector<std::complex<float>> masked;  // [channels, 257]
   std::vector<float> speech, background;           // [channels, up.max_output()]
 
   AudioChunk pending;     // resampled speech that is not handed out yet

@@ -30,7 +30,7 @@ Network::Network(std::shared_ptr<const Weights> weights, engine::Isa isa)
   std::size_t total = 0;
   const auto buffer = [&](float*& pointer, int size, int halo = 0) {
     buffers.emplace_back(&pointer, total + std::size_t(halo));
-    total += std::size_t(dsp::aligned_stride<float>(size));
+    total += std::size_t(aligned_stride<float>(size));
   };
   buffer(features_, 4 * kBins);
   buffer(bands_, 4 * (kBands + 2), 4);

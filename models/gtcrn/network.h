@@ -47,7 +47,7 @@ class Network {
 
   std::shared_ptr<const Weights> weights_;
   const engine::BandKernels& kernels_;
-  dsp::AlignedVector<float> workspace_;  // everything below points into it; reset() zeroes it
+  AlignedVector<float> workspace_;  // everything below points into it; reset() zeroes it
   std::int64_t steps_ = 0;
 
   float* features_;    // [257, 4]

@@ -83,7 +83,7 @@ TEST(Gtcrn, EveryIsaGivesTheSameMask) {
   }
   for (unsigned step = 0; step < 40; ++step) {
     const auto values = noise(2 * gtcrn::kBins, step);
-    dsp::AlignedVector<std::complex<float>> bins(gtcrn::kBins), first(gtcrn::kBins), mask(first);
+    AlignedVector<std::complex<float>> bins(gtcrn::kBins), first(gtcrn::kBins), mask(first);
     for (int i = 0; i < gtcrn::kBins; ++i) bins[i] = {20 * values[2 * i], 20 * values[2 * i + 1]};
     networks[0]->step(bins, first);
     for (std::size_t n = 1; n < networks.size(); ++n) {
