@@ -45,6 +45,13 @@ std::string_view strip(std::string_view text) {
 struct Tokenizer::Impl {
   SpecialLayout layout;
   BytePairs pairs;
+
+  /// Of any token; specials by name.
+  std::string bytes(int token) const {
+    return token >= 0 && token < layout.text_tokens() ? pairs.bytes(token)
+                                                      : special_name(layout, token);
+  }
+  std::vector<WordTokens> split_into_characters(std::span<const int> tokens) const;
 };
 
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -128,10 +135,7 @@ std::string Tokenizer::decode(std::span<const int> tokens) const {
 
 std::string Tokenizer::decode_with_specials(std::span<const int> tokens) const {
   std::string bytes;
-  for (int token : tokens) {
-    bytes += token >= 0 && token < special().end_of_text ? impl_->pairs.bytes(token)
-                                                         : special_name(impl_->layout, token);
-  }
+  for (int token : tokens) bytes += impl_->bytes(token);
   return replace_malformed(bytes);
 }
 
@@ -143,41 +147,31 @@ double Tokenizer::timestamp_seconds(int token) const noexcept {
   return (token - special().first_timestamp) * 0.02;
 }
 
-namespace {
-
-/// Tokens gathered until they are whole characters.
-std::vector<WordTokens> split_into_characters(const Tokenizer& tokenizer,
-                                              std::span<const int> tokens) {
-  const std::u32string full = code_points(tokenizer.decode_with_specials(tokens));
+/// Tokens gathered until they are whole characters. On well-formed text that is what the reference
+/// does; after malformed sequences it goes on where the reference may lose the rest.
+std::vector<WordTokens> Tokenizer::Impl::split_into_characters(std::span<const int> tokens) const {
+  std::string all;
+  for (int token : tokens) all += bytes(token);
   std::vector<WordTokens> words;
-  std::size_t offset = 0;  // of the current word in `full`, in characters
   std::vector<int> current;
+  std::size_t begin = 0, end = 0;  // bytes of the current tokens
+  std::size_t character_end = 0;   // the first end of a character that is not before `end`
   for (int token : tokens) {
     current.push_back(token);
-    std::string text = tokenizer.decode_with_specials(current);
-    const std::u32string codes = code_points(text);
-    const std::size_t malformed = codes.find(kReplacement);
-    // Malformed here but not in the whole: the next token completes it.
-    if (malformed != std::u32string::npos &&
-        (offset + malformed >= full.size() || full[offset + malformed] != kReplacement)) {
-      continue;
-    }
-    words.push_back({std::move(text), std::move(current)});
+    end += bytes(token).size();
+    while (character_end < end) character_end += utf8_at(all, character_end).bytes;
+    if (character_end > end) continue;
+    words.push_back(
+        {replace_malformed(std::string_view(all).substr(begin, end - begin)), std::move(current)});
     current.clear();
-    offset += codes.size();
-  }
-  // Each token belongs to a word, also at the end of a cut sequence.
-  if (!current.empty()) {
-    words.push_back({tokenizer.decode_with_specials(current), std::move(current)});
+    begin = end;
   }
   return words;
 }
 
-}  // namespace
-
 std::vector<WordTokens> Tokenizer::split_to_words(std::span<const int> tokens,
                                                   std::string_view language) const {
-  std::vector<WordTokens> parts = split_into_characters(*this, tokens);
+  std::vector<WordTokens> parts = impl_->split_into_characters(tokens);
   for (std::string_view spaceless : {"zh", "ja", "th", "lo", "my", "yue"}) {
     if (language == spaceless) return parts;
   }

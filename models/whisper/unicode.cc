@@ -82,14 +82,4 @@ std::string replace_malformed(std::string_view bytes) {
   return text;
 }
 
-std::u32string code_points(std::string_view bytes) {
-  std::u32string codes;
-  for (std::size_t i = 0; i < bytes.size();) {
-    const Utf8Char c = utf8_at(bytes, i);
-    codes += c.code;
-    i += c.bytes;
-  }
-  return codes;
-}
-
 }  // namespace runnel::models::whisper

@@ -31,6 +31,5 @@ Utf8Char utf8_at(std::string_view text, std::size_t position) noexcept;
 void append_utf8(std::string& text, char32_t code);
 /// Every malformed sequence as one U+FFFD (Unicode's "maximal subpart", as Python and browsers do).
 std::string replace_malformed(std::string_view bytes);
-std::u32string code_points(std::string_view bytes);
 
 }  // namespace runnel::models::whisper

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Writes models/whisper/unicode_ranges.cc: the letters (L*) and numbers (N*) of Unicode.
 
-    pip install unicodedata2     (a newer Unicode than Python's own; without it, Python's is used)
+    pip install unicodedata2==16.0.0
     tools/unicode/make_ranges.py
+
+Unicode 16 is what tiktoken 0.14 knows: with it every code point is of the class that tiktoken sees.
+A newer table would cut a few rare characters otherwise than the reference does.
 """
 
 import pathlib
 import textwrap
 
-try:
-    import unicodedata2 as unicodedata
-except ImportError:
-    import unicodedata
+import unicodedata2
 
 OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "models" / "whisper" / "unicode_ranges.cc"
 
@@ -20,7 +20,7 @@ def ranges(initial):
     """[first, last] of the code points whose general category starts with that letter."""
     found = []
     for code in range(0x110000):
-        if unicodedata.category(chr(code))[0] != initial:
+        if unicodedata2.category(chr(code))[0] != initial:
             continue
         if found and found[-1][1] == code - 1:
             found[-1][1] = code
@@ -40,7 +40,7 @@ def table(name, rows):
 def main():
     letters, numbers = ranges("L"), ranges("N")
     OUTPUT.write_text(
-        f"// Made by tools/unicode/make_ranges.py from Unicode {unicodedata.unidata_version}.\n"
+        f"// Made by tools/unicode/make_ranges.py from Unicode {unicodedata2.unidata_version}.\n"
         "// clang-format off\n"
         '#include "models/whisper/unicode.h"\n\n'
         "namespace runnel::models::whisper {\nnamespace {\n\n"
