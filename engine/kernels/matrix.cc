@@ -1,12 +1,9 @@
 #include "engine/kernels/matrix.h"
 
-#include "engine/kernels/matrix_plain.h"
+#include "engine/kernels/matrix_simd.h"
 
 namespace runnel::engine {
 
-const MatrixKernels& matrix_kernels(Isa isa) {
-  (void)isa;
-  return plain_matrix_kernels();
-}
+const MatrixKernels& matrix_kernels(Isa isa) { return simd_matrix_kernels(isa); }
 
 }  // namespace runnel::engine
