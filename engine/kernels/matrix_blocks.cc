@@ -33,12 +33,16 @@ void multiply_in_blocks(std::span<const Tile> tiles, const void* a, std::ptrdiff
           std::memcpy(block + i * kBlockStride, from + ((r + i) * a_stride + k) * kWordBytes,
                       std::size_t(count) * kWordBytes);
         }
+        // Each tile asks for one of the next rows: rows far apart are no stream that a processor
+        // would foresee.
         float* out = y + r * y_stride;
-        for (int p = first; p < last;) {
+        for (int p = first, call = 0; p < last; ++call) {
+          const int next = std::min(r + tile->rows + call, rows - 1);
           const bool two = tile->two_panels && p + 1 < last;
           (two ? tile->two_panels : tile->one_panel)(
               block, weights + p * panel_stride + std::ptrdiff_t(k) * kColumns, panel_stride, count,
-              out + p * kColumns, y_stride, accumulate || k > 0);
+              out + p * kColumns, y_stride, accumulate || k > 0,
+              from + (next * a_stride + k) * kWordBytes);
           p += two ? 2 : 1;
         }
       }

@@ -13,10 +13,12 @@ inline constexpr int kBlockStride = kBlockWords + 16;  // not a multiple of 4096
 inline constexpr int kMostTileRows = 14;
 
 /// y [rows, 16 · panels] = (y +) Σ over `count` words of a [rows, kBlockStride] and of panels that
-/// lie `panel_stride` words apart. A word is 4 bytes: a float or a pair of bfloat16.
+/// lie `panel_stride` words apart. A word is 4 bytes: a float or a pair of bfloat16. Asks for the
+/// `count` words at `later` meanwhile.
 using TileKernel = void (*)(const std::uint32_t* a, const std::uint32_t* w,
                             std::ptrdiff_t panel_stride, int count, float* y,
-                            std::ptrdiff_t y_stride, bool accumulate) noexcept;
+                            std::ptrdiff_t y_stride, bool accumulate,
+                            const std::byte* later) noexcept;
 
 struct Tile {
   int rows;

@@ -302,7 +302,8 @@ void quantize(const float* x, std::ptrdiff_t x_stride, int rows, int inputs, std
 
 template <int R, int P>
 void tile(const std::uint32_t* a_words, const std::uint32_t* w_words, std::ptrdiff_t panel_stride,
-          int count, float* y, std::ptrdiff_t y_stride, bool accumulate) noexcept {
+          int count, float* y, std::ptrdiff_t y_stride, bool accumulate,
+          const std::byte* later) noexcept {
   const D d;
   const auto* a = reinterpret_cast<const float*>(a_words);
   const auto* w = reinterpret_cast<const float*>(w_words);
@@ -315,35 +316,49 @@ void tile(const std::uint32_t* a_words, const std::uint32_t* w_words, std::ptrdi
       for (int i = 0; i < kParts; ++i) sums[r][p][i] = hn::Zero(d);
     }
   }
-  for (int k = 0; k < count; ++k, ++a, w += kColumns) {
-    asm("" : "+r"(a));  // keeps the rows one register with displacements
-    V weights[P][kParts];
-    RUNNEL_UNROLL
-    for (int p = 0; p < P; ++p) {
-      RUNNEL_UNROLL
-      for (int i = 0; i < kParts; ++i) {
-        weights[p][i] = hn::LoadU(d, w + p * panel_stride + i * kLanes);
-      }
-    }
-    RUNNEL_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const V in = hn::Set(d, a[r * kBlockStride]);
+  const auto multiply = [&](int words) HWY_ATTR {
+    for (int k = 0; k < words; ++k, ++a, w += kColumns, later += sizeof(float)) {
+      asm("" : "+r"(a));  // keeps the rows one register with displacements
+      hwy::Prefetch(later);
+      V weights[P][kParts];
       RUNNEL_UNROLL
       for (int p = 0; p < P; ++p) {
         RUNNEL_UNROLL
         for (int i = 0; i < kParts; ++i) {
-          sums[r][p][i] = hn::MulAdd(weights[p][i], in, sums[r][p][i]);
+          weights[p][i] = hn::LoadU(d, w + p * panel_stride + i * kLanes);
+        }
+      }
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const V in = hn::Set(d, a[r * kBlockStride]);
+        RUNNEL_UNROLL
+        for (int p = 0; p < P; ++p) {
+          RUNNEL_UNROLL
+          for (int i = 0; i < kParts; ++i) {
+            sums[r][p][i] = hn::MulAdd(weights[p][i], in, sums[r][p][i]);
+          }
         }
       }
     }
+  };
+  // The outputs are asked for row by row: all at once they would hold up what else is read.
+  constexpr int kBetween = 8;
+  const float* output = y;
+  for (int r = 0; r < R; ++r, output += y_stride) {
+    for (int p = 0; p < P; ++p) hwy::Prefetch(output + p * kColumns);
+    const int words = count < kBetween ? count : kBetween;
+    multiply(words);
+    count -= words;
   }
+  multiply(count);
   RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
+  for (int r = 0; r < R; ++r, y += y_stride) {
+    asm("" : "+r"(y));
     RUNNEL_UNROLL
     for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
       for (int i = 0; i < kParts; ++i) {
-        float* out = y + r * y_stride + p * kColumns + i * kLanes;
+        float* out = y + p * kColumns + i * kLanes;
         V sum = sums[r][p][i];
         if (accumulate) sum = hn::Add(sum, hn::LoadU(d, out));
         hn::StoreU(sum, d, out);
