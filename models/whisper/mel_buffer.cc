@@ -1,6 +1,7 @@
 #include "models/whisper/mel_buffer.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 
 #include "models/whisper/config.h"
@@ -22,18 +23,22 @@ void MelBuffer::push(std::span<const float> samples) {
 }
 
 void MelBuffer::finish() {
+  const std::int64_t frames = samples_ / kHop;
+  const std::array<float, 2 * kHop> zeros{};
+  push(zeros);
   log_mel_.flush();
   take();
+  after_end_ = int(first_ + held_ - frames);
 }
 
 void MelBuffer::reset() {
   log_mel_.reset();
   first_ = samples_ = 0;
-  held_ = 0;
+  held_ = after_end_ = 0;
 }
 
 MatrixView<const float> MelBuffer::window(std::int64_t from) const noexcept {
-  assert(from >= first_ && from <= frames());
+  assert(from >= first_ && from <= first_ + held_);
   const int skip = int(from - first_);
   return {rows_.data() + std::size_t(skip) * bins_, std::min(held_ - skip, kWindowFrames), bins_,
           bins_};

@@ -24,9 +24,10 @@ class MelBuffer {
   void finish();
   void reset();
 
-  /// Frames so far, those that were dropped among them.
-  std::int64_t frames() const noexcept { return first_ + held_; }
-  /// Frames [from, min(from + 3000, frames())), from not dropped: [n, mel_bins], log10.
+  /// Frames of the audio so far, those that were dropped among them.
+  std::int64_t frames() const noexcept { return first_ + held_ - after_end_; }
+  /// At most 3000 frames from `from` (not dropped) on: [n, mel_bins], log10. After finish() the two
+  /// frames after the last, into which the audio still reaches, are among them.
   MatrixView<const float> window(std::int64_t from) const noexcept;
   void drop_before(std::int64_t frame) noexcept;
 
@@ -39,6 +40,7 @@ class MelBuffer {
   AlignedVector<float> rows_;
   std::int64_t first_ = 0;    // frame of the first row
   int held_ = 0;              // rows
+  int after_end_ = 0;         // of them, after the end of the audio
   std::int64_t samples_ = 0;  // pushed
 };
 

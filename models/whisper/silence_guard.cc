@@ -1,8 +1,11 @@
 #include "models/whisper/silence_guard.h"
 
+#include <algorithm>
 #include <cctype>
-#include <cmath>
+#include <cstddef>
+#include <span>
 #include <utility>
+#include <vector>
 
 namespace runnel::models::whisper {
 namespace {
@@ -10,9 +13,11 @@ namespace {
 /// The loudest log10 mel power of what nobody hears: white noise at −76 dBFS. 16-bit quantisation
 /// noise is at −9.5, the quietest speech recordings above −5.
 constexpr float kInaudible = -7.0f;
-/// Standard deviation of the frames' mean level in dB: of steady noise below 0.7, of speech above
-/// 3, still above 1.5 in noise as loud as itself.
-constexpr double kSteadyDb = 1.0;
+/// Frames this far below the loud ones are pauses or padding, not the sound.
+constexpr double kPauseDb = 12.0;
+/// From the 20th to the 90th percentile of the sound's level: about 1 dB for steady noise of any
+/// colour, above 5 dB for speech.
+constexpr double kSteadyDb = 2.0;
 /// Of the likeliest quarter of a window: Silero gives speech above 0.95.
 constexpr double kDoubtfulSpeech = 0.75;
 
@@ -30,26 +35,31 @@ std::string essence(std::string_view text) {
   return kept;
 }
 
+/// The value that the fraction `below` of them don't exceed; reorders them.
+double percentile(std::span<double> values, double below) {
+  const auto at = values.begin() + std::ptrdiff_t(below * double(values.size() - 1));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
 }  // namespace
 
-bool SilenceGuard::is_worth_decoding(MatrixView<const float> log_mel) const noexcept {
+bool SilenceGuard::is_worth_decoding(MatrixView<const float> log_mel) const {
   float loudest = -1e9f;
-  double sum = 0, sum_of_squares = 0;
+  std::vector<double> levels;  // of the frames, dB
   for (int r = 0; r < log_mel.rows; ++r) {
-    float level = 0;
+    double level = 0;
     for (const float x : log_mel.row(r)) {
       level += x;
-      loudest = x > loudest ? x : loudest;
+      loudest = std::max(loudest, x);
     }
-    const double db = 10.0 * double(level) / log_mel.cols;
-    sum += db;
-    sum_of_squares += db * db;
+    levels.push_back(10.0 * level / log_mel.cols);
   }
   if (loudest < kInaudible) return false;
   if (!with_detector_) return true;
-  const double mean = sum / log_mel.rows;
-  const double variance = sum_of_squares / log_mel.rows - mean * mean;
-  return variance > kSteadyDb * kSteadyDb;
+  const double loud = percentile(levels, 0.95);
+  std::erase_if(levels, [&](double level) { return level < loud - kPauseDb; });
+  return percentile(levels, 0.9) - percentile(levels, 0.2) > kSteadyDb;
 }
 
 bool SilenceGuard::accepts(const GuardedWindow& window) {

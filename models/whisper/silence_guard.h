@@ -38,7 +38,7 @@ class SilenceGuard {
       : thresholds_(thresholds), with_detector_(with_detector) {}
 
   /// log_mel: log10 mel power [frames, bins] of the window's audio.
-  bool is_worth_decoding(MatrixView<const float> log_mel) const noexcept;
+  bool is_worth_decoding(MatrixView<const float> log_mel) const;
   /// Whether its text counts. Remembers the text.
   bool accepts(const GuardedWindow& window);
   void reset() { previous_.clear(); }

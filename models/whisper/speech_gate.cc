@@ -41,7 +41,11 @@ void SpeechGate::finish(const OnSpeech& on_speech, const OnPause& on_pause) {
     take_block(on_speech, on_pause);
   }
   SpeechSpan span;
-  if (segmenter_.finish(total, span)) hand_on(span.begin, std::min(span.end, total), on_speech);
+  // A click shortly before the end is not made longer by the silence after it.
+  const bool speech = loud_end_ - loud_begin_ > samples_of(options_.min_speech_ms);
+  if (segmenter_.finish(total, span) && speech) {
+    hand_on(span.begin, std::min(span.end, total), on_speech);
+  }
   if (open_) on_pause();
   open_ = false;
 }
@@ -50,7 +54,7 @@ void SpeechGate::reset() {
   detector_->reset();
   segmenter_.reset();
   blocks_.clear();
-  first_ = at_ = handed_ = 0;
+  first_ = at_ = handed_ = loud_begin_ = loud_end_ = 0;
   open_ = false;
   partial_samples_ = 0;
   seconds_ = 0;
@@ -69,7 +73,11 @@ void SpeechGate::take_block(const OnSpeech& on_speech, const OnPause& on_pause) 
   at_ += kBlock;
 
   SpeechSpan span;
-  if (segmenter_.push(probability, span)) {
+  const bool was_speaking = segmenter_.speaking();
+  const bool is_final = segmenter_.push(probability, span);
+  if (segmenter_.speaking() && !was_speaking) loud_begin_ = at_ - kBlock;
+  if (probability >= options_.threshold) loud_end_ = at_;
+  if (is_final) {
     hand_on(span.begin, span.end, on_speech);
   } else if (segmenter_.speaking() && probability >= options_.threshold &&
              at_ - segmenter_.speech_begin() >=

@@ -49,10 +49,11 @@ class SpeechGate {
   SpeechSegmenterOptions options_;
   SpeechSegmenter segmenter_;
   std::deque<Block> blocks_;
-  std::int64_t first_ = 0;   // sample of the first of blocks_
-  std::int64_t at_ = 0;      // samples of whole blocks so far
-  std::int64_t handed_ = 0;  // samples before this are handed on or cut out
-  bool open_ = false;        // something was handed on since the last pause
+  std::int64_t first_ = 0;                      // sample of the first of blocks_
+  std::int64_t at_ = 0;                         // samples of whole blocks so far
+  std::int64_t handed_ = 0;                     // samples before this are handed on or cut out
+  std::int64_t loud_begin_ = 0, loud_end_ = 0;  // of the last stretch of speech
+  bool open_ = false;                           // something was handed on since the last pause
   std::array<float, SpeechDetector::kBlock> partial_{};
   int partial_samples_ = 0;
   double seconds_ = 0;

@@ -12,6 +12,7 @@
 #include "models/whisper/speech_gate.h"
 #include "models/whisper/stopwatch.h"
 #include "models/whisper/timeline.h"
+#include "models/whisper/whitespace.h"
 #include "models/whisper/window_decoder.h"
 #include "models/whisper/window_split.h"
 #include "models/whisper/word_aligner.h"
@@ -23,10 +24,6 @@ namespace {
 constexpr double kSecondsPerFrame = double(kHop) / kSampleRateHz;
 /// What is left at the end of the audio and shorter than this has no word in it.
 constexpr int kLeastFrames = 10;
-
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\n\r\f\v") == std::string_view::npos;
-}
 
 /// The end of the last word, or of the last segment where there are no words.
 double end_of(std::span<const Segment> segments) {
@@ -59,14 +56,8 @@ struct Transcriber::Impl {
               vad != nullptr),
         window_mel(std::size_t(kWindowFrames) * std::size_t(model->config().mel_bins)) {
     if (vad) gate = std::make_unique<SpeechGate>(std::move(vad));
-    const auto tokens_of = [&](const std::string& text) {
-      const auto first = text.find_first_not_of(' ');
-      if (first == std::string::npos) return std::vector<int>();
-      const auto last = text.find_last_not_of(' ');
-      return model->tokenizer().encode(" " + text.substr(first, last - first + 1));
-    };
-    initial_prompt = tokens_of(options.initial_prompt);
-    prefix = tokens_of(options.prefix);
+    initial_prompt = context_tokens(model->tokenizer(), options.initial_prompt);
+    prefix = context_tokens(model->tokenizer(), options.prefix);
     reset();
   }
 
@@ -77,10 +68,9 @@ struct Transcriber::Impl {
   void feed(std::span<const float> samples, const OnSegment& on_segment);
   void end_island(const OnSegment& on_segment);
   void decode_window(const OnSegment& on_segment, bool last);
-  int transcribe(MatrixView<const float> log_mel, const OnSegment& on_segment, bool last);
+  int transcribe(int frames, const OnSegment& on_segment, bool last);
   std::vector<Segment> segments_of(const DecodedWindow& decoded, const WindowSplit& split) const;
-  int place_words(std::vector<Segment>& segments, const DecodedWindow& decoded,
-                  const WindowSplit& split, int frames, bool last);
+  int place_words(std::vector<Segment>& segments, const WindowSplit& split, int frames, bool last);
   int skip_hallucinations(std::vector<Segment>& segments, int advance, int frames, bool ended,
                           bool last);
   void hand_out(std::span<Segment> segments, const OnSegment& on_segment);
@@ -192,22 +182,23 @@ void Transcriber::Impl::end_island(const OnSegment& on_segment) {
 
 /// Decodes the window at the seek position and moves it on. `last`: nothing comes after the window.
 void Transcriber::Impl::decode_window(const OnSegment& on_segment, bool last) {
-  const MatrixView<const float> log_mel = mel.window(seek);
-  const bool rest = seek > 0 && log_mel.rows < kLeastFrames;
-  int advance = log_mel.rows;
-  if (!rest && guard.is_worth_decoding(log_mel)) advance = transcribe(log_mel, on_segment, last);
-  seek += std::clamp(advance, 1, log_mel.rows);
+  const int frames = int(std::min<std::int64_t>(mel.frames() - seek, kWindowFrames));
+  MatrixView<const float> log_mel = mel.window(seek);
+  log_mel.rows = frames;
+  const bool rest = seek > 0 && frames < kLeastFrames;
+  int advance = frames;
+  if (!rest && guard.is_worth_decoding(log_mel)) advance = transcribe(frames, on_segment, last);
+  seek += std::clamp(advance, 1, frames);
   done = std::max(done, std::min(original_end(window_start()), summary.duration));
   mel.drop_before(seek);
   timeline.drop_before(seek * kHop);
 }
 
 /// Returns the frames to move on by.
-int Transcriber::Impl::transcribe(MatrixView<const float> log_mel, const OnSegment& on_segment,
-                                  bool last) {
+int Transcriber::Impl::transcribe(int frames, const OnSegment& on_segment, bool last) {
   Timing& timing = summary.timing;
   Stopwatch stopwatch;
-  dsp::whisper_window(log_mel, window_view());
+  dsp::whisper_window(mel.window(seek), window_view());
   timing.mel += stopwatch.seconds();
   stopwatch = {};
   session.encode(window_view());
@@ -229,19 +220,19 @@ int Transcriber::Impl::transcribe(MatrixView<const float> log_mel, const OnSegme
   timing.decode += stopwatch.seconds();
   timing.tokens += decoder.rounds() - rounds_before;
 
-  const std::int64_t begin = seek * kHop, end = begin + std::int64_t(log_mel.rows) * kHop;
+  const std::int64_t begin = seek * kHop, end = begin + std::int64_t(frames) * kHop;
   if (!guard.accepts(
           {window.quality, window.failed, timeline.speech_probability(begin, end), window.text})) {
-    return log_mel.rows;
+    return frames;
   }
 
   const WindowSplit split =
-      split_window(window.tokens, model->tokenizer().special().first_timestamp, log_mel.rows);
+      split_window(window.tokens, model->tokenizer().special().first_timestamp, frames);
   std::vector<Segment> found = segments_of(window, split);
   int advance = split.advance;
   if (options.word_timestamps) {
     stopwatch = {};
-    advance = place_words(found, window, split, log_mel.rows, last);
+    advance = place_words(found, split, frames, last);
     timing.align += stopwatch.seconds();
   }
   hand_out(found, on_segment);
@@ -272,8 +263,8 @@ std::vector<Segment> Transcriber::Impl::segments_of(const DecodedWindow& window,
 }
 
 /// Gives the segments their words; returns the frames to move on by, which follow the words.
-int Transcriber::Impl::place_words(std::vector<Segment>& found, const DecodedWindow& window,
-                                   const WindowSplit& split, int frames, bool last) {
+int Transcriber::Impl::place_words(std::vector<Segment>& found, const WindowSplit& split,
+                                   int frames, bool last) {
   const int end_of_text = model->tokenizer().special().end_of_text;
   std::vector<int> text;
   std::vector<float> logprobs;
@@ -356,7 +347,7 @@ int Transcriber::Impl::skip_hallucinations(std::vector<Segment>& found, int adva
 /// Those with text, at their times in the recording. Their tokens are the next window's context.
 void Transcriber::Impl::hand_out(std::span<Segment> found, const OnSegment& on_segment) {
   for (Segment& segment : found) {
-    if (segment.start == segment.end || is_blank(segment.text)) continue;
+    if (segment.start == segment.end || strip(segment.text).empty()) continue;
     previous.insert(previous.end(), segment.tokens.begin(), segment.tokens.end());
     for (Word& word : segment.words) to_original(word);
     if (segment.words.empty()) {

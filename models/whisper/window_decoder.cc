@@ -4,17 +4,12 @@
 #include <cmath>
 #include <utility>
 
+#include "models/whisper/whitespace.h"
+
 namespace runnel::models::whisper {
 namespace {
 
 constexpr int kMostPrefillLogits = 8;  // rows, of Session::prefill
-
-std::string strip(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\n\r\f\v";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return std::string(text.substr(first, text.find_last_not_of(kSpace) - first + 1));
-}
 
 template <class T>
 std::span<const T> last_of(std::span<const T> all, std::size_t n) {
@@ -47,6 +42,12 @@ LogitRuleOptions rule_options(const Model& model, const DecodeOptions& options) 
 
 }  // namespace
 
+std::vector<int> context_tokens(const Tokenizer& tokenizer, std::string_view text) {
+  const std::string_view stripped = strip(text);
+  if (stripped.empty()) return {};
+  return tokenizer.encode(std::string(1, ' ').append(stripped));
+}
+
 int WindowDecoder::hypotheses_for(const DecodeOptions& options) {
   int most = 1;
   for (const double t : options.temperatures) {
@@ -66,8 +67,7 @@ WindowDecoder::WindowDecoder(Session& session, const DecodeOptions& options)
       scores_(session.model().config().vocab_size),
       thresholds_{options.compression_ratio_threshold, options.logprob_threshold,
                   options.no_speech_threshold} {
-  const std::string hotwords = strip(options.hotwords);
-  if (!hotwords.empty()) hotwords_ = tokenizer_.encode(" " + hotwords);
+  hotwords_ = context_tokens(tokenizer_, options.hotwords);
   set_language(options.language.empty() ? "en" : options.language);
 }
 

@@ -28,6 +28,9 @@ struct DecodedWindow {
   bool failed = false;  // the thresholds, at every temperature
 };
 
+/// Tokens of a prompt, prefix or hotwords: one space before, none after; none of a blank text.
+std::vector<int> context_tokens(const Tokenizer& tokenizer, std::string_view text);
+
 /// Decodes what a session has encoded last.
 class WindowDecoder {
  public:

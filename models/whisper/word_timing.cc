@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/whisper/whitespace.h"
+
 namespace runnel::models::whisper {
 namespace {
 
 constexpr std::string_view kSentenceEnds = ".。!！?？";
 constexpr std::string_view kPunctuation = "\"'“¿([{-\"'.。,，!！?？:：”)]}、";
-
-std::string_view strip(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\n\r\f\v";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
 
 /// Whether a list of marks has this text in it, in one piece; the empty text is in every list.
 bool holds(std::string_view marks, std::string_view text) {
