@@ -39,7 +39,9 @@ std::int64_t Timeline::original_start(std::int64_t position) const noexcept {
 }
 
 std::int64_t Timeline::original_end(std::int64_t position) const noexcept {
-  return original_start(position - 1) + 1;
+  const Run* run = run_at(position - 1);
+  if (run == nullptr) return position;
+  return run->original + std::clamp<std::int64_t>(position - run->position, 0, run->samples);
 }
 
 double Timeline::speech_probability(std::int64_t begin, std::int64_t end) const {
