@@ -253,6 +253,7 @@ TEST_F(WhisperTranscriber, CutsSilenceOutAndMapsTimesBack) {
   for (const bool words : {false, true}) {
     DecodeOptions options = plain();
     options.word_timestamps = words;
+    options.max_tokens = 16;
     options.condition_on_previous_text = false;
     Transcriber transcriber(model(), options, load_silero_detector(kSilero));
     const Result result = transcribe(transcriber, audio, 4000);
@@ -280,13 +281,14 @@ TEST_F(WhisperTranscriber, WordsFollowTheirSegments) {
   const Result without = transcribe_jfk(plain());
   ASSERT_EQ(result.segments.size(), without.segments.size());
   double last = 0;
+  std::string text, words;  // a word may end with the first piece of the next segment
   for (std::size_t i = 0; i < result.segments.size(); ++i) {
     const Segment& segment = result.segments[i];
     EXPECT_EQ(segment.tokens, without.segments[i].tokens);
     EXPECT_TRUE(without.segments[i].words.empty());
-    std::string text;
+    text += segment.text;
     for (const Word& word : segment.words) {
-      text += word.text;
+      words += word.text;
       EXPECT_LE(word.start, word.end);
       EXPECT_GE(word.start, last - 1e-9);
       EXPECT_LE(word.end, 11.01);
@@ -294,10 +296,10 @@ TEST_F(WhisperTranscriber, WordsFollowTheirSegments) {
       EXPECT_LE(word.probability, 1);
       last = word.start;
     }
-    EXPECT_EQ(text, segment.text);
     EXPECT_EQ(segment.start, segment.words.front().start);
     EXPECT_EQ(segment.end, segment.words.back().end);
   }
+  EXPECT_EQ(words, text);
   EXPECT_GT(result.summary.timing.align, 0);
 }
 
