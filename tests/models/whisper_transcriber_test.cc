@@ -303,6 +303,27 @@ TEST_F(WhisperTranscriber, WordsFollowTheirSegments) {
   EXPECT_GT(result.summary.timing.align, 0);
 }
 
+TEST_F(WhisperTranscriber, SkippingHallucinationsEndsAndStaysInTheAudio) {
+  // Random attention makes nearly every word an anomaly.
+  std::vector<float> audio = jfk_;
+  audio.resize(audio.size() + 16000 * 20);
+  audio.insert(audio.end(), jfk_.begin(), jfk_.end());
+  DecodeOptions options = plain();
+  options.word_timestamps = true;
+  options.max_tokens = 12;
+  Transcriber keeps(model(), options, nullptr);
+  const Result kept = transcribe(keeps, audio);
+  options.hallucination_silence_threshold = 1.0;
+  Transcriber skips(model(), options, nullptr);
+  const Result skipped = transcribe(skips, audio);
+  EXPECT_FALSE(kept.segments.empty());
+  EXPECT_LT(skipped.segments.size(), kept.segments.size());
+  for (const Segment& segment : skipped.segments) {
+    EXPECT_GE(segment.start, 0);
+    EXPECT_LE(segment.end, 42.01);
+  }
+}
+
 TEST_F(WhisperTranscriber, TheSameSeedSamplesTheSameText) {
   DecodeOptions options = plain();
   options.temperatures = {1.0};
