@@ -1,26 +1,41 @@
 #include "models/whisper/align_att.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cmath>
-#include <cstdlib>
 
 namespace runnel::models::whisper {
 namespace {
 
-constexpr int kMedianWidth = 7;
+constexpr int kReach = 3;  // of the median to either side
 
-/// Median of the window around `at`; beyond the ends the row is reflected.
-float median_at(const float* row, int n, int at) noexcept {
-  std::array<float, kMedianWidth> window;
-  for (int k = 0; k < kMedianWidth; ++k) {
-    int i = std::abs(at + k - kMedianWidth / 2);
-    if (i >= n) i = std::max(0, 2 * (n - 1) - i);
-    window[std::size_t(k)] = row[std::min(i, n - 1)];
+void sort(float& a, float& b) noexcept {
+  const float low = a < b ? a : b;
+  b = a < b ? b : a;
+  a = low;
+}
+
+/// Of seven numbers: a sorting network without the exchanges that the middle does not need.
+float median(float a, float b, float c, float d, float e, float f, float g) noexcept {
+  sort(a, f), sort(a, d), sort(b, g);
+  sort(c, e), sort(a, b), sort(d, f);
+  sort(c, g), sort(c, d), sort(d, g);
+  sort(e, f), sort(b, e), sort(b, d);
+  sort(d, e);
+  return d;
+}
+
+/// Adds the medians of 7 of a row of n to `sum`. The row has kReach floats to spare on either side,
+/// where it is reflected.
+void add_medians(float* row, int n, float* sum) noexcept {
+  for (int k = 1; k <= kReach; ++k) {
+    row[-k] = row[std::min(k, n - 1)];
+    row[n - 1 + k] = row[std::max(n - 1 - k, 0)];
   }
-  std::nth_element(window.begin(), window.begin() + kMedianWidth / 2, window.end());
-  return window[kMedianWidth / 2];
+  for (int i = 0; i < n; ++i) {
+    sum[i] +=
+        median(row[i - 3], row[i - 2], row[i - 1], row[i], row[i + 1], row[i + 2], row[i + 3]);
+  }
 }
 
 }  // namespace
@@ -30,23 +45,20 @@ AttentionFollower::AttentionFollower(int heads, int positions)
       positions_(positions),
       mean_(std::size_t(heads) * std::size_t(positions)),
       spread_(mean_.size()),
-      score_(std::size_t(positions)),
+      score_(std::size_t(positions) + 2 * kReach),
       summed_(std::size_t(positions)) {}
 
 void AttentionFollower::restart(int content) noexcept {
   assert(content >= 1 && content <= positions_);
   content_ = content;
   tokens_ = 0;
-  position_ = 0;
   std::fill(mean_.begin(), mean_.end(), 0.0f);
   std::fill(spread_.begin(), spread_.end(), 0.0f);
 }
 
 void AttentionFollower::observe(MatrixView<const float> weights) noexcept {
   assert(weights.rows == heads_ && weights.cols >= content_);
-  ++tokens_;
-  const float share = 1.0f / float(tokens_);
-  std::fill_n(summed_.begin(), content_, 0.0f);
+  const float share = 1.0f / float(++tokens_);
   for (int h = 0; h < heads_; ++h) {
     const float* row = weights.row(h).data();
     float* mean = mean_.data() + std::ptrdiff_t(h) * positions_;
@@ -55,24 +67,29 @@ void AttentionFollower::observe(MatrixView<const float> weights) noexcept {
       // Welford: sums of squares would cancel, since most weights hardly change.
       const float before = row[i] - mean[i];
       mean[i] += before * share;
-      const float after = row[i] - mean[i];
-      spread[i] += before * after;
-      const float variance = spread[i] * share;
-      score_[std::size_t(i)] = variance > 0 ? after / std::sqrt(variance) : 0.0f;
-    }
-    for (int i = 0; i < content_; ++i) {
-      summed_[std::size_t(i)] += median_at(score_.data(), content_, i);
+      spread[i] += before * (row[i] - mean[i]);
     }
   }
-  // The first token has nothing to differ from: its plain attention tells.
-  if (tokens_ == 1) {
+}
+
+int AttentionFollower::follow(MatrixView<const float> weights) noexcept {
+  observe(weights);
+  const float share = 1.0f / float(tokens_);
+  float* score = score_.data() + kReach;
+  std::fill_n(summed_.begin(), content_, 0.0f);
+  for (int h = 0; h < heads_; ++h) {
+    const float* row = weights.row(h).data();
+    const float* mean = mean_.data() + std::ptrdiff_t(h) * positions_;
+    const float* spread = spread_.data() + std::ptrdiff_t(h) * positions_;
     for (int i = 0; i < content_; ++i) {
-      float sum = 0;
-      for (int h = 0; h < heads_; ++h) sum += median_at(weights.row(h).data(), content_, i);
-      summed_[std::size_t(i)] = sum;
+      // The first token has nothing to differ from: its plain attention tells.
+      const float deviation = std::sqrt(spread[i] * share);
+      const float z = deviation > 0 ? (row[i] - mean[i]) / deviation : 0.0f;
+      score[i] = tokens_ == 1 ? row[i] : z;
     }
+    add_medians(score, content_, summed_.data());
   }
-  position_ = int(std::max_element(summed_.begin(), summed_.begin() + content_) - summed_.begin());
+  return int(std::max_element(summed_.begin(), summed_.begin() + content_) - summed_.begin());
 }
 
 void AlignAtt::restart(int content, bool last, int from) noexcept {

@@ -16,17 +16,15 @@ class AttentionFollower {
 
   /// A new window, of whose positions the first `content` (1 to positions) hold audio.
   void restart(int content) noexcept;
-  /// The weights [heads, ≥ content] with which one more token was predicted (or read: the prompt's
-  /// tokens count for the z-score too).
+  /// One more token, that was read with the weights [heads, ≥ content]: it counts for the z-score.
   void observe(MatrixView<const float> weights) noexcept;
-  /// The position of the last observed token: 0 to content − 1.
-  int position() const noexcept { return position_; }
+  /// The same for a token that was predicted; returns its position, 0 to content − 1.
+  int follow(MatrixView<const float> weights) noexcept;
 
  private:
   const int heads_, positions_;
   int content_ = 1;
   int tokens_ = 0;
-  int position_ = 0;
   std::vector<float> mean_, spread_;   // [heads, positions]; sum of squared differences
   std::vector<float> score_, summed_;  // [positions]
 };
