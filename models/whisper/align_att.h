@@ -25,8 +25,8 @@ class AttentionFollower {
   const int heads_, positions_;
   int content_ = 1;
   int tokens_ = 0;
-  std::vector<float> mean_, spread_;   // [heads, positions]; sum of squared differences
-  std::vector<float> score_, summed_;  // [positions]
+  std::vector<float> mean_, spread_;              // [heads, positions]; sum of squared differences
+  std::vector<float> score_, filtered_, summed_;  // [positions]
 };
 
 /// In audio positions of 20 ms.

@@ -86,6 +86,9 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
       step_(whole_blocks(options.step)),
       lead_in_(samples_of(kLeadInSeconds)),
       longest_(samples_of(options.longest)),
+      thresholds_{.compression_ratio = options.compression_ratio_threshold,
+                  .logprob = options.logprob_threshold,
+                  .no_speech = options.no_speech_threshold},
       recogniser_(std::move(recogniser)),
       detector_(std::move(detector)),
       segmenter_({.threshold = options.speech_threshold,
@@ -262,16 +265,15 @@ Hypothesis LiveTranscriber::recognise(std::int64_t window_end, bool last, bool w
 }
 
 bool LiveTranscriber::repeats_itself(const Hypothesis& hypothesis) const {
-  return options_.compression_ratio_threshold &&
-         hypothesis.compression_ratio > *options_.compression_ratio_threshold;
+  return thresholds_.compression_ratio &&
+         hypothesis.compression_ratio > *thresholds_.compression_ratio;
 }
 
 bool LiveTranscriber::is_rejected(const Hypothesis& hypothesis) const {
-  const bool unlikely =
-      !options_.logprob_threshold || hypothesis.avg_logprob < *options_.logprob_threshold;
-  const bool no_speech =
-      options_.no_speech_threshold && hypothesis.no_speech_prob > *options_.no_speech_threshold;
-  return repeats_itself(hypothesis) || (no_speech && unlikely);
+  return repeats_itself(hypothesis) ||
+         thresholds_.is_silence({.avg_logprob = hypothesis.avg_logprob,
+                                 .compression_ratio = hypothesis.compression_ratio,
+                                 .no_speech_prob = hypothesis.no_speech_prob});
 }
 
 void LiveTranscriber::take(Hypothesis hypothesis, bool last) {

@@ -13,6 +13,7 @@
 #include "models/vad.h"
 #include "models/whisper/live_recogniser.h"
 #include "models/whisper/local_agreement.h"
+#include "models/whisper/thresholds.h"
 
 namespace runnel::models::whisper {
 
@@ -133,6 +134,7 @@ class LiveTranscriber {
 
   const LiveTranscriberOptions options_;
   const std::int64_t step_, lead_in_, longest_;  // samples
+  const Thresholds thresholds_;
   std::unique_ptr<LiveRecogniser> recogniser_;
   std::unique_ptr<SpeechDetector> detector_;
   SpeechSegmenter segmenter_;

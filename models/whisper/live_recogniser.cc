@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "dsp/log_mel.h"
+#include "models/whisper/logit_rules.h"
+#include "models/whisper/token_scores.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -20,7 +21,6 @@ constexpr double kLongestTail = 0.4;     // s of a word after its last token's p
 constexpr double kSureSeconds = 10;      // of speech tell the language for good
 constexpr double kTokensPerSecond = 12;  // nobody speaks faster for long
 constexpr int kLeastTokens = 24;         // room for new tokens, whatever the prompt
-constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 /// Log-mel frames of the last half a minute or so.
 class MelHistory {
@@ -88,6 +88,19 @@ struct Heard {
   int position = 0;
 };
 
+LogitRuleOptions rules(const Model& model, const DecodeOptions& options) {
+  LogitRuleOptions rules{.suppress = {}, .begin_suppress = {}, .timestamps = false};
+  const GenerationConfig& generation = model.generation();
+  for (const int token : options.suppress_tokens) {
+    if (token >= 0) rules.suppress.push_back(token);
+    if (token != -1) continue;
+    rules.suppress.insert(rules.suppress.end(), generation.suppress_tokens.begin(),
+                          generation.suppress_tokens.end());
+  }
+  if (options.suppress_blank) rules.begin_suppress = generation.begin_suppress_tokens;
+  return rules;
+}
+
 class WhisperRecogniser : public LiveRecogniser {
  public:
   WhisperRecogniser(std::shared_ptr<const Model> model, const DecodeOptions& options,
@@ -104,7 +117,7 @@ class WhisperRecogniser : public LiveRecogniser {
   void detect_language(const LiveRequest& request, Hypothesis& hypothesis);
   std::vector<int> start_tokens(const LiveRequest& request, int& start) const;
   void decode(const LiveRequest& request, Hypothesis& hypothesis);
-  Heard choose(std::span<const float> logits, bool first) const;
+  Heard choose(std::span<const float> logits, bool first);
   double probability_of(std::span<const float> logits, int token) const;
   void add_words(bool last, Hypothesis& hypothesis) const;
 
@@ -118,12 +131,12 @@ class WhisperRecogniser : public LiveRecogniser {
   std::vector<float> window_;  // [3000, mel_bins]
   AttentionFollower follower_;
   AlignAtt align_att_;
-  std::vector<float> allowed_;        // [text tokens and end of text]: 0 or −∞
-  std::vector<float> allowed_first_;  // the same for the first token
-  std::string language_;              // given, or known for good
-  std::string heard_language_;        // of the running window
-  int content_ = 1;                   // positions that hold audio
-  double window_start_ = 0;           // seconds in the stream
+  TokenScores scores_;
+  LogitRules rules_;
+  std::string language_;        // given, or known for good
+  std::string heard_language_;  // of the running window
+  int content_ = 1;             // positions that hold audio
+  double window_start_ = 0;     // seconds in the stream
   double window_seconds_ = 0;
   std::vector<Heard> heard_;
 };
@@ -141,7 +154,8 @@ WhisperRecogniser::WhisperRecogniser(std::shared_ptr<const Model> model,
       window_(std::size_t(kWindowFrames) * std::size_t(model_->config().mel_bins)),
       follower_(int(model_->generation().alignment_heads.size()), model_->config().audio_ctx),
       align_att_(align_att),
-      allowed_(std::size_t(special_.end_of_text) + 1, 0.0f) {
+      scores_(model_->config().vocab_size),
+      rules_(special_, rules(*model_, options)) {
   if (tokenizer_.multilingual()) {
     if (!options.language.empty()) tokenizer_.language_token(options.language);  // throws
     language_ = options.language;
@@ -158,17 +172,6 @@ WhisperRecogniser::WhisperRecogniser(std::shared_ptr<const Model> model,
     }
     language_ = "en";
   }
-  const auto suppress = [](std::vector<float>& allowed, std::span<const int> tokens) {
-    for (const int token : tokens) {
-      if (token >= 0 && token < int(allowed.size())) allowed[std::size_t(token)] = kNever;
-    }
-  };
-  for (const int token : options.suppress_tokens) {
-    if (token == -1) suppress(allowed_, model_->generation().suppress_tokens);
-  }
-  suppress(allowed_, options.suppress_tokens);
-  allowed_first_ = allowed_;
-  if (options.suppress_blank) suppress(allowed_first_, model_->generation().begin_suppress_tokens);
   session_.keep_alignment(true);
 }
 
@@ -281,21 +284,13 @@ void WhisperRecogniser::decode(const LiveRequest& request, Hypothesis& hypothesi
 }
 
 /// The likeliest text token or the end; timestamps and other special tokens are out of question.
-Heard WhisperRecogniser::choose(std::span<const float> logits, bool first) const {
-  const std::vector<float>& allowed = first ? allowed_first_ : allowed_;
-  std::size_t best = std::size_t(special_.end_of_text);
-  float highest = kNever;
-  for (std::size_t i = 0; i < allowed.size(); ++i) {
-    const float score = logits[i] + allowed[i];
-    if (score <= highest) continue;
-    highest = score;
-    best = i;
-  }
-  double sum = 0;
-  for (std::size_t i = 0; i < allowed.size(); ++i) {
-    sum += std::exp(logits[i] + allowed[i] - highest);
-  }
-  return {.token = int(best), .logprob = float(-std::log(sum))};
+Heard WhisperRecogniser::choose(std::span<const float> logits, bool first) {
+  static constexpr int kSomething[] = {0};
+  scores_.load(logits);
+  scores_.suppress(special_.end_of_text + 1, scores_.vocab_size());
+  rules_.apply(scores_, first ? std::span<const int>() : kSomething);
+  const int best = std::max(scores_.argmax(), 0);
+  return {.token = best, .logprob = float(scores_[best] - scores_.log_sum_exp())};
 }
 
 double WhisperRecogniser::probability_of(std::span<const float> logits, int token) const {
