@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "engine/aligned_vector.h"
 #include "dsp/fft.h"
+#include "engine/aligned_vector.h"
 #include "engine/view.h"
 
 namespace runnel::dsp {
@@ -22,9 +22,9 @@ struct MelFrames {
 };
 
 /// Audio at 16 kHz mono in, a log10 mel frame each 160 samples out: frame t is centred on sample
-/// 160·t (n_fft 400, periodic Hann, power spectrum). Before the first sample the audio is reflected,
-/// as torch.stft(center=True) does; after the last it is zeros. A Stage<AudioChunk, MelFrames>; n
-/// samples give ⌊n / 160⌋ frames after `flush`.
+/// 160·t (n_fft 400, periodic Hann, power spectrum). Before the first sample the audio is
+/// reflected, as torch.stft(center=True) does; after the last it is zeros. A Stage<AudioChunk,
+/// MelFrames>; n samples give ⌊n / 160⌋ frames after `flush`.
 class LogMel {
  public:
   LogMel(int mel_bins, int max_chunk);

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "engine/kernels/amx.h"
 #include "hwy/targets.h"
 
 namespace runnel::engine {
@@ -19,7 +20,7 @@ bool supports(Isa isa) {
     case Isa::kAvx512:
       return hwy::SupportedTargets() & HWY_AVX3;
     case Isa::kAmx:
-      return false;  // no kernel uses the tiles yet
+      return amx_usable();
   }
 #endif
   return isa == Isa::kGeneric;

@@ -7,10 +7,16 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 #include <string>
 
 namespace runnel::engine {
+namespace {
+
+constexpr std::size_t kStretch = std::size_t(4) << 20;  // bytes, a multiple of any page
+
+}  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const auto fail = [&](const std::string& why) {
@@ -37,6 +43,29 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+bool MappedFile::holds(std::span<const std::byte> part) const noexcept {
+  return !part.empty() && data_ && std::less_equal<>()(data_, part.data()) &&
+         std::less_equal<>()(part.data() + part.size(), data_ + size_);
+}
+
+// Pages of a file are never written here, so a page that a neighbour shares may go as well.
+void MappedFile::release(std::span<const std::byte> part) const noexcept {
+  if (!holds(part)) return;
+  const auto page = std::size_t(::sysconf(_SC_PAGESIZE));
+  const std::size_t begin = std::size_t(part.data() - data_) / page * page;
+  const std::size_t end = std::size_t(part.data() - data_) + part.size();
+  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
+// Without memory of what was read before: whoever crosses the end of a stretch releases it.
+void MappedFile::release_behind(std::span<const std::byte> read) const noexcept {
+  if (!holds(read)) return;
+  const auto first = std::size_t(read.data() - data_);
+  const std::size_t begin = first / kStretch * kStretch;
+  const std::size_t end = (first + read.size()) / kStretch * kStretch;
+  if (begin < end) release({data_ + begin, end - begin});
 }
 
 }  // namespace runnel::engine

@@ -15,6 +15,14 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  bool holds(std::span<const std::byte> part) const noexcept;
+
+  /// `part` won't be read soon: its pages leave resident memory. Reading them again is correct, and
+  /// maps them again.
+  void release(std::span<const std::byte> part) const noexcept;
+  /// For reading a large part from front to back: call after each read, with what was read. Keeps
+  /// no more than some MB of it resident.
+  void release_behind(std::span<const std::byte> read) const noexcept;
 
  private:
   const std::byte* data_ = nullptr;

@@ -1,33 +1,18 @@
 #include "engine/weights.h"
 
-#include <bit>
+#include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <set>
 #include <stdexcept>
 
+#include "engine/float_conversion.h"
 #include "engine/safetensors.h"
+#include "engine/shard_index.h"
 #include "engine/torch_checkpoint.h"
 
 namespace runnel::engine {
 namespace {
-
-template <class T>
-T load(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof(T));
-  return value;
-}
-
-/// IEEE half to single: exact for all values, subnormals included.
-float from_half(std::uint16_t half) {
-  const std::uint32_t sign = std::uint32_t(half & 0x8000) << 16;
-  const std::uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000 | mantissa << 13);
-  if (exponent == 0) {
-    const float magnitude = float(mantissa) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
-}
 
 bool is_zip(std::span<const std::byte> content) {
   return content.size() >= 4 && std::memcmp(content.data(), "PK\x03\x04", 4) == 0;
@@ -36,11 +21,64 @@ bool is_zip(std::span<const std::byte> content) {
 }  // namespace
 
 Weights Weights::open(const std::filesystem::path& path) {
+  std::filesystem::path file = path;
+  if (std::filesystem::is_directory(path)) {
+    file = path / "model.safetensors";
+    if (!std::filesystem::exists(file)) file = path / "model.safetensors.index.json";
+    if (!std::filesystem::exists(file)) {
+      throw std::runtime_error(
+          path.string() +
+          ": expected model.safetensors or model.safetensors.index.json in it, "
+          "found neither");
+    }
+  }
+  if (file.extension() != ".json") return open_file(file);
+  Weights weights;
+  weights.label_ = file.string();
+  weights.open_shards(file);
+  return weights;
+}
+
+Weights Weights::open_file(const std::filesystem::path& path) {
   Weights weights;
   weights.label_ = path.string();
-  weights.file_ = std::make_unique<MappedFile>(path);
-  weights.parse(weights.file_->bytes());
+  weights.files_.push_back(std::make_unique<const MappedFile>(path));
+  weights.parse(weights.files_.back()->bytes());
   return weights;
+}
+
+void Weights::open_shards(const std::filesystem::path& index) {
+  const MappedFile mapped(index);
+  const std::string_view text(reinterpret_cast<const char*>(mapped.bytes().data()),
+                              mapped.bytes().size());
+  std::map<std::string, std::string, std::less<>> shard_of;
+  try {
+    shard_of = parse_shard_index(text);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(label_ + ": " + error.what());
+  }
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
+  for (const std::string& shard : shards) {
+    Weights part = open_file(index.parent_path() / shard);
+    for (auto& [name, tensor] : part.tensors_) {
+      const auto entry = shard_of.find(name);
+      if (entry == shard_of.end() || entry->second != shard) {
+        const std::string expected = entry == shard_of.end() ? "nowhere" : "in " + entry->second;
+        throw std::runtime_error(part.label_ + ": tensor '" + name + "': " + label_ +
+                                 " expects it " + expected + ", found here");
+      }
+      tensors_.emplace(name, std::move(tensor));
+    }
+    std::move(part.files_.begin(), part.files_.end(), std::back_inserter(files_));
+    std::move(part.copies_.begin(), part.copies_.end(), std::back_inserter(copies_));
+  }
+  for (const auto& [tensor, shard] : shard_of) {
+    if (!tensors_.contains(tensor)) {
+      throw std::runtime_error((index.parent_path() / shard).string() + ": tensor '" + tensor +
+                               "' is missing (expected by " + label_ + ")");
+    }
+  }
 }
 
 Weights Weights::borrow(std::span<const std::byte> content, std::string label) {
@@ -61,42 +99,62 @@ void Weights::parse(std::span<const std::byte> content) {
 }
 
 const Tensor& Weights::get(std::string_view tensor, const Shape& expected) const {
-  const auto found = tensors_.find(tensor);
-  if (found == tensors_.end()) {
+  if (!contains(tensor)) {
     throw std::runtime_error(label_ + ": tensor '" + std::string(tensor) + "' of shape " +
                              to_string(expected) + " is missing");
   }
-  if (found->second.shape != expected) {
+  const Tensor& found = find(tensor);
+  if (found.shape != expected) {
     throw std::runtime_error(label_ + ": tensor '" + std::string(tensor) + "': expected shape " +
-                             to_string(expected) + ", found " + to_string(found->second.shape));
+                             to_string(expected) + ", found " + to_string(found.shape));
   }
-  return found->second;
+  return found;
 }
 
 std::vector<float> Weights::floats(std::string_view tensor, const Shape& expected) const {
   const Tensor& t = get(tensor, expected);
   std::vector<float> values(t.bytes.size() / size_of(t.dtype));
-  const std::byte* from = t.bytes.data();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    switch (t.dtype) {
-      case DType::kF32:
-        values[i] = load<float>(from + 4 * i);
-        break;
-      case DType::kF16:
-        values[i] = from_half(load<std::uint16_t>(from + 2 * i));
-        break;
-      case DType::kBF16:
-        values[i] = std::bit_cast<float>(std::uint32_t(load<std::uint16_t>(from + 2 * i)) << 16);
-        break;
-      case DType::kF64:
-        values[i] = float(load<double>(from + 8 * i));
-        break;
-      default:
-        throw std::runtime_error(label_ + ": tensor '" + t.name + "': expected floats, found " +
-                                 std::string(name(t.dtype)));
-    }
-  }
+  read(tensor, 0, values);
   return values;
+}
+
+void Weights::read(std::string_view tensor, std::int64_t first, std::span<float> out) const {
+  const Tensor& t = find(tensor);
+  if (!is_float(t.dtype)) {
+    throw std::runtime_error(label_ + ": tensor '" + t.name + "': expected floats, found " +
+                             std::string(name(t.dtype)));
+  }
+  const std::size_t width = size_of(t.dtype), count = t.bytes.size() / width;
+  if (first < 0 || std::size_t(first) > count || out.size() > count - std::size_t(first)) {
+    throw std::runtime_error(label_ + ": tensor '" + t.name + "': expected " +
+                             std::to_string(out.size()) + " elements from " +
+                             std::to_string(first) + " on, found " + std::to_string(count) +
+                             " in all");
+  }
+  const auto bytes = t.bytes.subspan(std::size_t(first) * width, out.size() * width);
+  to_float(t.dtype, bytes.data(), out);
+  if (const MappedFile* file = file_of(t)) file->release_behind(bytes);
+}
+
+void Weights::release(std::string_view tensor) const noexcept {
+  const auto found = tensors_.find(tensor);
+  if (found == tensors_.end()) return;
+  if (const MappedFile* file = file_of(found->second)) file->release(found->second.bytes);
+}
+
+const Tensor& Weights::find(std::string_view tensor) const {
+  const auto found = tensors_.find(tensor);
+  if (found == tensors_.end()) {
+    throw std::runtime_error(label_ + ": tensor '" + std::string(tensor) + "' is missing");
+  }
+  return found->second;
+}
+
+const MappedFile* Weights::file_of(const Tensor& tensor) const noexcept {
+  for (const auto& file : files_) {
+    if (file->holds(tensor.bytes)) return file.get();
+  }
+  return nullptr;
 }
 
 }  // namespace runnel::engine

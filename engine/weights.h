@@ -15,11 +15,12 @@
 
 namespace runnel::engine {
 
-/// Named tensors mapped from a file (safetensors, or PyTorch's zip). Errors name the file and,
-/// where there is one, the tensor.
+/// Named tensors mapped from a file (safetensors, or PyTorch's zip) or from the shards of one.
+/// Errors name the file and, where there is one, the tensor.
 class Weights {
  public:
-  /// Maps the file; the format is told by its content. Throws std::runtime_error.
+  /// Maps a file, its format told by its content; or all shards of a model.safetensors.index.json;
+  /// or, of a folder, its model.safetensors, or else its shards. Throws std::runtime_error.
   static Weights open(const std::filesystem::path& path);
   /// Borrows a file's content that outlives this object (an embedded model); `label` names it in
   /// errors.
@@ -34,14 +35,24 @@ class Weights {
   const Tensor& get(std::string_view tensor, const Shape& expected) const;
   /// The same, converted to float from F32, F16, BF16 or F64.
   std::vector<float> floats(std::string_view tensor, const Shape& expected) const;
+  /// Elements [first, first + out.size()) of a tensor, row-major, as float. Made for reading large
+  /// tensors once, front to back: of mapped ones, no more than some MB stay resident. Throws
+  /// std::runtime_error if there is no such tensor, it has no floats, or fewer than that.
+  void read(std::string_view tensor, std::int64_t first, std::span<float> out) const;
+  /// The tensor won't be read soon: its mapped pages leave resident memory. Reading it again works.
+  void release(std::string_view tensor) const noexcept;
 
  private:
   Weights() = default;
+  static Weights open_file(const std::filesystem::path& path);
   void parse(std::span<const std::byte> content);
+  void open_shards(const std::filesystem::path& index);
+  const Tensor& find(std::string_view tensor) const;
+  const MappedFile* file_of(const Tensor& tensor) const noexcept;
 
   std::string label_;
-  std::unique_ptr<MappedFile> file_;           // null if borrowed
-  std::deque<std::vector<std::byte>> copies_;  // of tensors that do not lie contiguously
+  std::vector<std::unique_ptr<const MappedFile>> files_;  // none if borrowed
+  std::deque<std::vector<std::byte>> copies_;             // of tensors that do not lie contiguously
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 

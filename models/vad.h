@@ -10,7 +10,8 @@
 namespace runnel::models {
 
 /// Speech probability of each 512-sample block at 16 kHz (32 ms). Inheritance, since a detector is
-/// chosen at run time; the second implementation is there from the start (Silero's network, energy).
+/// chosen at run time; the second implementation is there from the start (Silero's network,
+/// energy).
 class SpeechDetector {
  public:
   static constexpr int kBlock = 512;  // samples at 16 kHz
@@ -28,10 +29,10 @@ std::unique_ptr<SpeechDetector> load_silero_detector(const std::filesystem::path
 
 /// Silero's defaults (utils_vad.py).
 struct SpeechSegmenterOptions {
-  float threshold = 0.5f;          // to start; below threshold − 0.15 ends
+  float threshold = 0.5f;  // to start; below threshold − 0.15 ends
   int min_speech_ms = 250;
   int min_silence_ms = 100;
-  int padding_ms = 30;             // kept on either side
+  int padding_ms = 30;  // kept on either side
   double max_speech_s = 1e9;
 };
 
@@ -60,10 +61,10 @@ class SpeechSegmenter {
  private:
   SpeechSegmenterOptions options_;
   struct State {
-    std::int64_t at = 0;         // samples so far
-    std::int64_t begin = -1;     // of the open span; −1: none
-    std::int64_t silence = -1;   // where the open span may end; −1: it is loud
-    std::int64_t last_end = 0;   // of the span before
+    std::int64_t at = 0;        // samples so far
+    std::int64_t begin = -1;    // of the open span; −1: none
+    std::int64_t silence = -1;  // where the open span may end; −1: it is loud
+    std::int64_t last_end = 0;  // of the span before
   } state_;
 };
 

@@ -1,7 +1,7 @@
 // Products of float rows with the panels of a PackedMatrix (engine/packed_matrix.h has the layout).
 //
-// `steps` is a multiple of 16, panels are 64-byte aligned and lie steps · 64 bytes apart; x rows are
-// padded with zeros to steps · group values. y has kPanel columns a panel, padding included. No
+// `steps` is a multiple of 16, panels are 64-byte aligned and lie steps · 64 bytes apart; x rows
+// are padded with zeros to steps · group values. y has kPanel columns a panel, padding included. No
 // kernel allocates or starts threads; callers give each thread its own panels (or rows).
 #pragma once
 
@@ -50,8 +50,8 @@ struct MatrixKernels {
   void (*widen_f16)(const std::byte* panel, int steps, float* out) noexcept;
   void (*widen_int8)(const std::byte* panel, int steps, const float* scales, float* out) noexcept;
 
-  /// Many rows on bfloat16 pairs (AVX512-BF16), null where the processor has none or it isn't faster
-  /// than many_f32: a is bfloat16 [rows, steps · 2].
+  /// Many rows on bfloat16 pairs (AVX512-BF16), null where the processor has none or it isn't
+  /// faster than many_f32: a is bfloat16 [rows, steps · 2].
   void (*many_bf16)(const std::uint16_t* a, std::ptrdiff_t a_stride, int rows, int steps,
                     const std::byte* w, int panels, float* y, std::ptrdiff_t y_stride) noexcept;
 };

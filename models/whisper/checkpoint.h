@@ -45,10 +45,10 @@ struct Checkpoint {
 /// std::runtime_error in one line: the file, what was expected, what was found.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
-/// The shape of a public model ("whisper-tiny", "tiny", "whisper-large-v3-turbo", "base.en", …) with
-/// random weights, generated as they are read, the same for the same name on every machine. The
-/// tokenizer's vocabulary is made up too (256 byte tokens, then "<n>" place-holders) but its special
-/// tokens are the public ones. Throws std::invalid_argument with the list of names.
+/// The shape of a public model ("whisper-tiny", "tiny", "whisper-large-v3-turbo", "base.en", …)
+/// with random weights, generated as they are read, the same for the same name on every machine.
+/// The tokenizer's vocabulary is made up too (256 byte tokens, then "<n>" place-holders) but its
+/// special tokens are the public ones. Throws std::invalid_argument with the list of names.
 Checkpoint random_checkpoint(std::string_view name);
 
 }  // namespace runnel::models::whisper

@@ -11,8 +11,8 @@
 
 namespace runnel::models::whisper {
 
-/// Immutable weights with what the checkpoint says besides; shared between sessions. Its thread pool
-/// serves one session's step at a time; others wait for it.
+/// Immutable weights with what the checkpoint says besides; shared between sessions. Its thread
+/// pool serves one session's step at a time; others wait for it.
 class Model {
  public:
   /// Packs every tensor. Throws std::runtime_error naming a missing or misshapen tensor.
@@ -25,7 +25,10 @@ class Model {
   const GenerationConfig& generation() const noexcept;
   const Tokenizer& tokenizer() const noexcept;
   const engine::ComputeConfig& compute() const noexcept;
+  int threads() const noexcept;
   std::size_t weight_bytes() const noexcept;
+  /// What all sessions share besides: activations between layers.
+  std::size_t scratch_bytes() const noexcept;
 
  private:
   friend class Session;
@@ -44,6 +47,7 @@ struct Step {
 /// constructor; after it nothing allocates or throws. One thread at a time.
 class Session {
  public:
+  /// 1 ≤ max_hypotheses ≤ 8, or throws std::invalid_argument.
   explicit Session(std::shared_ptr<const Model> model, int max_hypotheses = 1);
   ~Session();
   Session(Session&&) noexcept;
@@ -60,7 +64,7 @@ class Session {
   MatrixView<const float> encoder_rows() const noexcept;
 
   /// Forgets all hypotheses and runs `tokens` (1 ≤ n ≤ text_ctx) as the start of one. Returns the
-  /// logits [n, vocab_size] of the rows from `first_logits` on (n − first_logits rows).
+  /// logits of the rows from `first_logits` on, at most 8: [n − first_logits, vocab_size].
   MatrixView<const float> prefill(std::span<const int> tokens, int first_logits) noexcept;
   /// One token for each hypothesis: row i of the result becomes hypothesis i of the next call. The
   /// first step after a prefill has parent 0 everywhere. 1 ≤ n ≤ max_hypotheses; the position must
@@ -69,8 +73,9 @@ class Session {
   /// Tokens in every hypothesis so far.
   int position() const noexcept;
 
-  /// Keep the alignment heads' cross-attention of the next calls (slower).
-  void keep_alignment(bool keep) noexcept;
+  /// Keep the alignment heads' cross-attention of the next calls (slower). The first time it
+  /// allocates.
+  void keep_alignment(bool keep);
   /// Softmax weights over the audio positions [alignment heads, audio_ctx] of row `row` of the last
   /// call (for prefill: of token `row`), scaled by nothing. Needs keep_alignment.
   MatrixView<const float> alignment(int row) const noexcept;

@@ -19,21 +19,21 @@ std::string_view language_code(std::string_view code_or_name);
 
 /// Ids of the special tokens; they follow from the vocabulary's size.
 struct SpecialTokens {
-  int end_of_text = 0;         // <|endoftext|>; ids below are text
+  int end_of_text = 0;  // <|endoftext|>; ids below are text
   int start_of_transcript = 0;
-  int first_language = 0;      // <|en|>
+  int first_language = 0;  // <|en|>
   int translate = 0;
   int transcribe = 0;
   int start_of_lm = 0;
   int start_of_prev = 0;
-  int no_speech = 0;           // <|nospeech|>, in older files <|nocaptions|>
+  int no_speech = 0;  // <|nospeech|>, in older files <|nocaptions|>
   int no_timestamps = 0;
-  int first_timestamp = 0;     // <|0.00|>; 1501 of them, 20 ms apart
+  int first_timestamp = 0;  // <|0.00|>; 1501 of them, 20 ms apart
 };
 
 /// Words of a token sequence, for word times.
 struct WordTokens {
-  std::string text;         // UTF-8, with its leading space
+  std::string text;  // UTF-8, with its leading space
   std::vector<int> tokens;
 };
 
@@ -80,7 +80,8 @@ class Tokenizer {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Bytes of the UTF-8 text over bytes of its zlib compression: high for repetitive text. 0 if empty.
+/// Bytes of the UTF-8 text over bytes of its zlib compression: high for repetitive text. 0 if
+/// empty.
 double compression_ratio(std::string_view text);
 
 }  // namespace runnel::models::whisper

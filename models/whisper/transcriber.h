@@ -18,43 +18,43 @@ enum class Task { kTranscribe, kTranslate };
 /// Defaults are openai-whisper's.
 struct DecodeOptions {
   Task task = Task::kTranscribe;
-  std::string language;                       // code; empty: detect
+  std::string language;  // code; empty: detect
   std::vector<double> temperatures = {0.0, 0.2, 0.4, 0.6, 0.8, 1.0};
-  int best_of = 5;                            // samples at temperature > 0
-  int beam_size = 5;                          // at temperature 0; 1: greedy
+  int best_of = 5;    // samples at temperature > 0
+  int beam_size = 5;  // at temperature 0; 1: greedy
   double patience = 1.0;
-  std::optional<double> length_penalty;       // none: by length
+  std::optional<double> length_penalty;  // none: by length
   bool without_timestamps = false;
   bool word_timestamps = false;
-  int max_tokens = 0;                         // new tokens a window; 0: half the text context
-  std::vector<int> suppress_tokens = {-1};    // −1: the checkpoint's list
+  int max_tokens = 0;                       // new tokens a window; 0: half the text context
+  std::vector<int> suppress_tokens = {-1};  // −1: the checkpoint's list
   bool suppress_blank = true;
-  double max_initial_timestamp = 1.0;         // seconds
+  double max_initial_timestamp = 1.0;  // seconds
   std::optional<double> compression_ratio_threshold = 2.4;
   std::optional<double> logprob_threshold = -1.0;
   std::optional<double> no_speech_threshold = 0.6;
   bool condition_on_previous_text = true;
   std::string initial_prompt;
-  std::string prefix;                         // text that the first window starts with
+  std::string prefix;  // text that the first window starts with
   std::string hotwords;
-  std::uint64_t seed = 0;                     // of sampling
+  std::uint64_t seed = 0;  // of sampling
   std::string prepend_punctuations = "\"'“¿([{-";
   std::string append_punctuations = "\"'.。,，!！?？:：”)]}、";
   std::optional<double> hallucination_silence_threshold;  // seconds; needs word_timestamps
 };
 
 struct Word {
-  std::string text;  // with its leading space
+  std::string text;           // with its leading space
   double start = 0, end = 0;  // seconds in the audio
   float probability = 0;
 };
 
 struct Segment {
   int id = 0;
-  double start = 0, end = 0;   // seconds in the audio
+  double start = 0, end = 0;  // seconds in the audio
   std::string text;
-  std::vector<int> tokens;     // every generated id of the segment, timestamps included
-  double avg_logprob = 0;      // of its window
+  std::vector<int> tokens;  // every generated id of the segment, timestamps included
+  double avg_logprob = 0;   // of its window
   double compression_ratio = 0;
   double no_speech_prob = 0;
   double temperature = 0;
@@ -65,19 +65,19 @@ struct Segment {
 struct Timing {  // seconds of wall time
   double mel = 0, vad = 0, encode = 0, decode = 0, align = 0;
   int windows = 0;
-  std::int64_t tokens = 0;     // decoder steps, fallbacks included
+  std::int64_t tokens = 0;  // decoder steps, fallbacks included
 };
 
 struct Summary {
-  std::string language;        // code
+  std::string language;  // code
   double language_probability = 1;
-  double duration = 0;         // seconds of audio
+  double duration = 0;  // seconds of audio
   double duration_after_vad = 0;
   Timing timing;
 };
 
-/// A streaming transcriber of one recording at 16 kHz mono: push audio as it comes, take segments as
-/// they are final. Memory doesn't grow with the recording's length.
+/// A streaming transcriber of one recording at 16 kHz mono: push audio as it comes, take segments
+/// as they are final. Memory doesn't grow with the recording's length.
 class Transcriber {
  public:
   /// `vad`: gates what is transcribed; null: nothing is gated. Throws std::invalid_argument for

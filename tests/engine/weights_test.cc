@@ -2,10 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 
 #include "tests/engine/bytes.h"
@@ -80,9 +83,134 @@ TEST(Weights, ErrorsNameFileTensorAndShapes) {
 TEST(Weights, ErrorsNameAFileThatCannotBeRead) {
   EXPECT_THAT(error_of([] { Weights::open("no/such.file"); }),
               AllOf(HasSubstr("no/such.file"), HasSubstr("No such file")));
-  EXPECT_THAT(error_of([] { Weights::open("tests"); }), HasSubstr("expected a file"));
+  EXPECT_THAT(error_of([] { Weights::open("tests"); }), HasSubstr("expected model.safetensors"));
   EXPECT_THAT(error_of([] { Weights::borrow({}, "nothing"); }),
               AllOf(HasSubstr("nothing"), HasSubstr("found 0 bytes")));
+}
+
+TEST(Weights, ReadsAnyPartOfATensorAsFloat) {
+  const Bytes words = every_word("F16");
+  const Weights weights = Weights::borrow(words, "f16");
+  const auto all = weights.floats("w", {65536});
+  for (const std::size_t first : {0, 1, 77, 65519}) {
+    std::vector<float> part(17);
+    weights.read("w", std::int64_t(first), part);
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(part[i]),
+                std::bit_cast<std::uint32_t>(all[first + i]));
+    }
+  }
+  std::vector<float> part(17);
+  EXPECT_EQ(error_of([&] { weights.read("w", 65520, part); }),
+            "f16: tensor 'w': expected 17 elements from 65520 on, found 65536 in all");
+  EXPECT_EQ(error_of([&] { weights.read("v", 0, part); }), "f16: tensor 'v' is missing");
+}
+
+/// A folder that goes with the test.
+class WeightsFolder : public ::testing::Test {
+ protected:
+  WeightsFolder() {
+    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = std::filesystem::temp_directory_path() /
+              ("runnel-" + std::to_string(::getpid()) + "-" + test->name());
+    std::filesystem::create_directories(folder_);
+  }
+  ~WeightsFolder() override { std::filesystem::remove_all(folder_); }
+
+  void write(const std::string& file, std::span<const std::byte> content) const {
+    std::ofstream stream(folder_ / file, std::ios::binary);
+    stream.write(reinterpret_cast<const char*>(content.data()), std::streamsize(content.size()));
+  }
+  void write_shard(const std::string& file, const std::string& tensor, float value) const {
+    const std::string header =
+        "{\"" + tensor + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+    write(file, safetensors(header, 0).number(std::bit_cast<std::uint32_t>(value), 4));
+  }
+  void write_index(std::string_view weight_map) const {
+    write("model.safetensors.index.json",
+          Bytes().text(R"({"metadata":{"total_size":8},"weight_map":)").text(weight_map).text("}"));
+  }
+  std::string error() const {
+    return error_of([&] { Weights::open(folder_); });
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(WeightsFolder, OfShardsIsOneSetOfTensors) {
+  write_shard("one.safetensors", "a", 1.5f);
+  write_shard("two.safetensors", "b", -2);
+  write_index(R"({"a":"one.safetensors","b":"two.safetensors"})");
+  for (const auto& path : {folder_, folder_ / "model.safetensors.index.json"}) {
+    const Weights weights = Weights::open(path);
+    EXPECT_EQ(weights.tensors().size(), 2u);
+    EXPECT_EQ(weights.floats("a", {1}), std::vector<float>{1.5f});
+    EXPECT_EQ(weights.floats("b", {1}), std::vector<float>{-2});
+    EXPECT_THAT(error_of([&] { weights.get("c", {1}); }), HasSubstr("index.json: tensor 'c'"));
+  }
+}
+
+TEST_F(WeightsFolder, PrefersTheSingleFile) {
+  write_shard("model.safetensors", "a", 3);
+  write_index(R"({"a":"one.safetensors"})");
+  EXPECT_EQ(Weights::open(folder_).floats("a", {1}), std::vector<float>{3});
+}
+
+TEST_F(WeightsFolder, ErrorsNameShardAndTensor) {
+  EXPECT_THAT(error(), HasSubstr("expected model.safetensors or model.safetensors.index.json"));
+  write_shard("one.safetensors", "a", 1.5f);
+  write_index(R"({"a":"one.safetensors","b":"two.safetensors"})");
+  EXPECT_THAT(error(), AllOf(HasSubstr("two.safetensors"), HasSubstr("No such file")));
+  write_index(R"({"a":"one.safetensors","b":"one.safetensors"})");
+  EXPECT_THAT(error(), HasSubstr("one.safetensors: tensor 'b' is missing (expected by"));
+  write_shard("two.safetensors", "a", 1.5f);
+  write_index(R"({"a":"one.safetensors","b":"two.safetensors"})");
+  EXPECT_THAT(error(), AllOf(HasSubstr("two.safetensors: tensor 'a': "),
+                             HasSubstr("expects it in one.safetensors, found here")));
+  write("two.safetensors", Bytes().text("junk"));
+  EXPECT_THAT(error(), HasSubstr("two.safetensors: expected a safetensors header"));
+}
+
+TEST_F(WeightsFolder, AnIndexReachesNothingOutsideItsFolder) {
+  for (const std::string_view map : {R"({"a":"../one.safetensors"})", R"({"a":"/etc/passwd"})",
+                                     R"({"a":".."})", R"({"a":""})", R"({"a":7})"}) {
+    write_index(map);
+    EXPECT_THAT(error(), HasSubstr("weight_map of 'a': expected the name of a file in the same"));
+  }
+  write_index(R"({"a":"model.safetensors.index.json"})");  // itself
+  EXPECT_THAT(error(), HasSubstr("safetensors header"));
+  for (const std::string_view map : {"{}", "[]", "1"}) {
+    write_index(map);
+    EXPECT_THAT(error(), HasSubstr("index.json: expected a JSON object with a 'weight_map'"));
+  }
+}
+
+/// Resident pages of files, in MB.
+double resident_file_mb() {
+  std::ifstream statm("/proc/self/statm");
+  double size = 0, resident = 0, shared = 0;
+  statm >> size >> resident >> shared;
+  return shared * double(::sysconf(_SC_PAGESIZE)) * 1e-6;
+}
+
+TEST_F(WeightsFolder, ReadingALargeTensorKeepsLittleResident) {
+  constexpr std::int64_t kRows = 6000, kColumns = 2048;  // 49 MB
+  const std::string header = R"({"w":{"dtype":"F32","shape":[6000,2048],"data_offsets":[0,)" +
+                             std::to_string(kRows * kColumns * 4) + "]}}";
+  write("model.safetensors", safetensors(header, std::size_t(kRows * kColumns * 4)));
+  const Weights weights = Weights::open(folder_);
+  const double before = resident_file_mb();
+  std::vector<float> row(kColumns);
+  double peak = 0;
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    weights.read("w", r * kColumns, row);
+    ASSERT_EQ(row[0], 0);
+    if (r % 100 == 0) peak = std::max(peak, resident_file_mb());
+  }
+  EXPECT_LT(peak - before, 12);
+  weights.release("w");
+  EXPECT_LT(resident_file_mb() - before, 1);
+  weights.read("w", 0, row);  // and it is still there
 }
 
 }  // namespace

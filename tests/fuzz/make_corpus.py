@@ -73,6 +73,27 @@ def main():
     write("wav_header", "stream", wav(b"RIFF", fmt(1, 1, 16000, 16), (b"data", 2**32 - 1, b"")))
     write("wav_header", "no_data", wav(b"RIFF", fmt(1, 1, 16000, 16), (b"LIST", 2**32 - 2, b"")))
 
+    # Bytes in GPT-2's visible characters, four merges and the specials of tokenizer_json_fuzz.cc.
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    names = [chr(b) for b in visible] + [chr(0x100 + i) for i in range(256 - len(visible))]
+    merges = ["t h", "th e", "Ġ the", "â Ļ"]
+    vocab = {name: i for i, name in enumerate(names + [m.replace(" ", "") for m in merges])}
+    specials = {"<|endoftext|>": 260, "<|startoftranscript|>": 261, "<|en|>": 262}
+    model = {"type": "BPE", "vocab": vocab, "merges": merges}
+    added = [{"id": i, "content": name} for name, i in specials.items()]
+
+    def text(value):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+    write("tokenizer_json", "merges", text({"model": model, "added_tokens": added}))
+    pairs = dict(model, merges=[m.split() for m in merges])
+    write("tokenizer_json", "pairs", text({"model": pairs}))
+    parts = [text(vocab), ("#version: 0.2\n" + "\n".join(merges)).encode(), text(specials)]
+    write("tokenizer_json", "parts", b"\0".join(parts))
+    write("tokenizer_json", "ids", text({"model": dict(model, vocab={"!": -1, "a": 2**63})}))
+    write("tokenizer_json", "types", text({"model": dict(model, vocab=[], merges={})}))
+    write("tokenizer_json", "nested", b'{"model":{"vocab":' + b"[" * 200)
+
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,273 @@
+#include "engine/linear.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdint>
+
+namespace runnel::engine {
+namespace {
+
+constexpr int kRowsPerTask = 16;  // of normalisation and packing
+constexpr int kManyRows = 256;    // rows of a float task: their block stays in the L2 cache
+constexpr int kManyPanels = 2;    // panels widened at a time
+constexpr std::size_t kStripBlock = 1 << 20;  // bytes of strips that stay in the L2 cache
+constexpr std::size_t kFewBytes = 1 << 16;    // weights of a task with few rows
+
+const float* bias_at(const Linear& layer, int column) noexcept {
+  return layer.bias.empty() ? nullptr : layer.bias.data() + column;
+}
+
+Epilogue epilogue_at(const Linear& layer, const Then& then, int row, int column) noexcept {
+  return {.bias = bias_at(layer, column),
+          .activation = then.activation,
+          .residual = then.residual.data ? then.residual.data + row * then.residual.stride + column
+                                         : nullptr,
+          .residual_stride = then.residual.stride};
+}
+
+/// Runs `fill(first, count, thread)` over blocks of rows.
+template <class Fill>
+void over_rows(Executor& executor, int rows, const Fill& fill) noexcept {
+  const int tasks = (rows + kRowsPerTask - 1) / kRowsPerTask;
+  executor.pool.run(tasks, [&](int task, int thread) {
+    const int first = task * kRowsPerTask;
+    fill(first, std::min(kRowsPerTask, rows - first), thread);
+  });
+}
+
+void pack_strips(Executor& executor, MatrixView<const float> x, const LayerNorm* norm,
+                 Activations& out) noexcept {
+  const float* gamma = norm ? norm->gamma.data() : nullptr;
+  const float* beta = norm ? norm->beta.data() : nullptr;
+  const float epsilon = norm ? norm->epsilon : 0.0f;
+  over_rows(executor, x.rows, [&](int first, int count, int thread) {
+    if (out.format() == Activations::Format::kInt8Strips) {
+      executor.amx->pack_int8(x.data, x.stride, first, count, x.cols, gamma, beta, epsilon,
+                              out.strips(), out.k_tiles(), out.scales(),
+                              executor.scratch<float>(thread));
+    } else {
+      executor.amx->pack_bf16(x.data, x.stride, first, count, x.cols, gamma, beta, epsilon,
+                              out.strips(), out.k_tiles());
+    }
+  });
+}
+
+/// Products on strips, tiled so that a block of strips stays in the cache while panels stream by.
+void multiply_strips(Executor& executor, const Linear& layer, const Activations& x, int rows,
+                     const Then& then, TileProduct::Output output, void* y,
+                     std::ptrdiff_t y_stride) noexcept {
+  const PackedMatrix& w = layer.weight;
+  const bool int8 = x.format() == Activations::Format::kInt8Strips;
+  assert(w.precision() == (int8 ? Precision::kInt8 : Precision::kBFloat16));
+  assert(w.inputs() == x.cols());
+  const int strips = (rows + 31) / 32 * 2;
+  const std::size_t strip_bytes = std::size_t(x.k_tiles()) * 1024;
+  const int block = std::clamp(int(kStripBlock / strip_bytes) / 2 * 2, 4, strips);
+  const int blocks = (strips + block - 1) / block;
+  const int pairs = (w.panels() + 1) / 2;
+  executor.pool.run(blocks * pairs, [&](int task, int thread) {
+    const int first_strip = task / pairs * block;
+    const int panel = task % pairs * 2;
+    const int column = panel * kPanel;
+    TileProduct product{.a = x.strips(),
+                        .a_scales = int8 ? x.scales() : nullptr,
+                        .first_strip = first_strip,
+                        .strips = std::min(block, strips - first_strip),
+                        .k_tiles = x.k_tiles(),
+                        .b = w.panel(panel),
+                        .b_scales = int8 ? w.scales() + column : nullptr,
+                        .panels = std::min(2, w.panels() - panel),
+                        .rows = rows,
+                        .cols = std::min(2 * kPanel, w.outputs() - column),
+                        .epilogue = epilogue_at(layer, then, 0, column),
+                        .output = output,
+                        .y = y,
+                        .y_stride = y_stride,
+                        .y_first_tile = column / 32};
+    if (output == TileProduct::Output::kFloat) {
+      product.y = static_cast<float*>(y) + column;
+    } else if (output == TileProduct::Output::kBFloat16) {
+      product.y = static_cast<std::uint16_t*>(y) + column;
+    }
+    executor.amx->product(product, executor.scratch<std::byte>(thread));
+  });
+}
+
+/// One to kFewRows rows: bound by reading the weights once.
+void multiply_few(Executor& executor, const Linear& layer, const Activations& x, int first_row,
+                  int rows, MatrixView<float> y, const Then& then) noexcept {
+  const PackedMatrix& w = layer.weight;
+  const MatrixView<const float> in = x.floats(first_row + rows);
+  const float* from = in.data + first_row * in.stride;
+  QuantizedRows quantized;
+  if (w.precision() == Precision::kInt8) {
+    std::byte* data = x.converted();
+    float* scales = reinterpret_cast<float*>(data + std::size_t(rows) * 2 * w.padded_inputs());
+    executor.matrix.quantize(from, in.stride, rows, w.padded_inputs(), data, scales);
+    quantized = {data, scales};
+  }
+  const std::size_t panel_bytes = std::size_t(w.steps()) * 64;
+  const int group = std::clamp(int(kFewBytes / panel_bytes), 1,
+                               std::max(1, w.panels() / (4 * executor.pool.threads())));
+  const int tasks = (w.panels() + group - 1) / group;
+  executor.pool.run(tasks, [&](int task, int thread) {
+    const int panel = task * group;
+    const int panels = std::min(group, w.panels() - panel);
+    const int column = panel * kPanel;
+    float* sums = executor.scratch<float>(thread);
+    const std::ptrdiff_t stride = panels * kPanel;
+    switch (w.precision()) {
+      case Precision::kFloat32:
+        executor.matrix.few_f32(from, in.stride, rows, w.steps(), w.panel(panel), panels, sums,
+                                stride);
+        break;
+      case Precision::kBFloat16:
+        executor.matrix.few_bf16(from, in.stride, rows, w.steps(), w.panel(panel), panels, sums,
+                                 stride);
+        break;
+      case Precision::kFloat16:
+        executor.matrix.few_f16(from, in.stride, rows, w.steps(), w.panel(panel), panels, sums,
+                                stride);
+        break;
+      case Precision::kInt8:
+        executor.matrix.few_int8(quantized, rows, w.steps(), w.panel(panel), w.scales() + column,
+                                 w.sums() + column, panels, sums, stride);
+        break;
+    }
+    const int cols = std::min(panels * kPanel, w.outputs() - column);
+    executor.rows.finish(sums, stride, rows, cols, epilogue_at(layer, then, first_row, column),
+                         y.data + first_row * y.stride + column, y.stride);
+  });
+}
+
+/// Many float rows: panels are widened to float a few at a time.
+void multiply_many(Executor& executor, const Linear& layer, const Activations& x,
+                   MatrixView<float> y, const Then& then) noexcept {
+  const PackedMatrix& w = layer.weight;
+  const MatrixView<const float> in = x.floats(y.rows);
+  const bool pairs = w.precision() == Precision::kBFloat16 && executor.matrix.many_bf16;
+  auto* halves = reinterpret_cast<std::uint16_t*>(x.converted());
+  if (pairs) {
+    over_rows(executor, y.rows, [&](int first, int count, int) {
+      for (int r = first; r < first + count; ++r) {
+        executor.rows.to_bf16(in.data + r * in.stride, int(in.stride), halves + r * in.stride);
+      }
+    });
+  }
+  const int columns = (w.panels() + kManyPanels - 1) / kManyPanels;
+  const int blocks = (y.rows + kManyRows - 1) / kManyRows;
+  executor.pool.run(columns * blocks, [&](int task, int thread) {
+    const int first_row = task / columns * kManyRows;
+    const int rows = std::min(kManyRows, y.rows - first_row);
+    const int panel = task % columns * kManyPanels;
+    const int panels = std::min(kManyPanels, w.panels() - panel);
+    const int column = panel * kPanel;
+    float* sums = executor.scratch<float>(thread);
+    float* widened = sums + kManyRows * kManyPanels * kPanel;
+    const std::ptrdiff_t stride = kManyPanels * kPanel;
+    const std::ptrdiff_t wide_panel = std::ptrdiff_t(w.padded_inputs()) * kPanel;
+    const float* from = in.data + first_row * in.stride;
+    if (pairs) {
+      executor.matrix.many_bf16(halves + first_row * in.stride, in.stride, rows, w.steps(),
+                                w.panel(panel), panels, sums, stride);
+    } else if (w.precision() == Precision::kFloat32) {
+      executor.matrix.many_f32(from, in.stride, rows, w.inputs(),
+                               reinterpret_cast<const float*>(w.panel(panel)), wide_panel, panels,
+                               sums, stride, false);
+    } else {
+      for (int p = 0; p < panels; ++p) {
+        float* to = widened + p * wide_panel;
+        if (w.precision() == Precision::kBFloat16) {
+          executor.matrix.widen_bf16(w.panel(panel + p), w.steps(), to);
+        } else if (w.precision() == Precision::kFloat16) {
+          executor.matrix.widen_f16(w.panel(panel + p), w.steps(), to);
+        } else {
+          executor.matrix.widen_int8(w.panel(panel + p), w.steps(),
+                                     w.scales() + column + p * kPanel, to);
+        }
+      }
+      executor.matrix.many_f32(from, in.stride, rows, w.inputs(), widened, wide_panel, panels, sums,
+                               stride, false);
+    }
+    const int cols = std::min(panels * kPanel, w.outputs() - column);
+    executor.rows.finish(sums, stride, rows, cols, epilogue_at(layer, then, first_row, column),
+                         y.data + first_row * y.stride + column, y.stride);
+  });
+}
+
+}  // namespace
+
+void normalize(Executor& executor, const LayerNorm& norm, MatrixView<const float> x,
+               Activations& out) noexcept {
+  if (out.format() != Activations::Format::kFloat) return pack_strips(executor, x, &norm, out);
+  const MatrixView<float> to = out.floats(x.rows);
+  const auto rows = [&](int first, int count, int) {
+    for (int r = first; r < first + count; ++r) {
+      executor.rows.layer_norm(x.data + r * x.stride, norm.gamma.data(), norm.beta.data(),
+                               norm.epsilon, x.cols, to.data + r * to.stride);
+    }
+  };
+  over_rows(executor, x.rows, rows);
+}
+
+void pack(Executor& executor, MatrixView<const float> x, Activations& out) noexcept {
+  if (out.format() != Activations::Format::kFloat) return pack_strips(executor, x, nullptr, out);
+  const MatrixView<float> to = out.floats(x.rows);
+  over_rows(executor, x.rows, [&](int first, int count, int) {
+    for (int r = first; r < first + count; ++r) {
+      std::copy_n(x.data + r * x.stride, x.cols, to.data + r * to.stride);
+    }
+  });
+}
+
+void multiply(Executor& executor, const Linear& layer, const Activations& x, MatrixView<float> y,
+              const Then& then) noexcept {
+  assert(layer.weight.inputs() == x.cols() && layer.weight.outputs() <= y.cols);
+  if (x.format() != Activations::Format::kFloat) {
+    multiply_strips(executor, layer, x, y.rows, then, TileProduct::Output::kFloat, y.data,
+                    y.stride);
+  } else if (y.rows > kFewRows) {
+    multiply_many(executor, layer, x, y, then);
+  } else {
+    multiply_few(executor, layer, x, 0, y.rows, y, then);
+  }
+}
+
+void multiply(Executor& executor, const Linear& layer, const Activations& x, int rows,
+              Activations& y, const Then& then) noexcept {
+  if (y.format() == Activations::Format::kFloat) {
+    return multiply(executor, layer, x, y.floats(rows), then);
+  }
+  if (y.format() == Activations::Format::kBFloat16Strips) {
+    return multiply_strips(executor, layer, x, rows, then, TileProduct::Output::kStrips, y.strips(),
+                           y.k_tiles());
+  }
+  multiply_strips(executor, layer, x, rows, then, TileProduct::Output::kStrips, y.wide_strips(),
+                  y.wide_tiles());
+  quantize_strips(executor, rows, y);
+}
+
+void quantize_strips(Executor& executor, int rows, Activations& x) noexcept {
+  over_rows(executor, rows, [&](int first, int count, int) {
+    executor.amx->strips_to_int8(x.wide_strips(), x.wide_tiles(), first, count, x.strips(),
+                                 x.k_tiles(), x.scales());
+  });
+}
+
+void multiply(Executor& executor, const Linear& layer, const Activations& x,
+              MatrixView<std::uint16_t> y, const Then& then) noexcept {
+  assert(x.format() != Activations::Format::kFloat);
+  multiply_strips(executor, layer, x, y.rows, then, TileProduct::Output::kBFloat16, y.data,
+                  y.stride);
+}
+
+std::size_t linear_scratch_bytes(int inputs) {
+  const std::size_t padded = std::size_t(inputs + 63) / 64 * 64;
+  const std::size_t many =
+      (kManyRows * kManyPanels * kPanel + kManyPanels * padded * kPanel) * sizeof(float);
+  // Few rows: a group's sums; at least one panel, at most kFewBytes of weights 64 bytes a step.
+  const std::size_t few = kFewRows * (kFewBytes / (16 * 64)) * kPanel * sizeof(float);
+  return std::max({many, few, kTileScratch, padded * sizeof(float)});
+}
+
+}  // namespace runnel::engine

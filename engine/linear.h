@@ -1,0 +1,51 @@
+// Linear layers and what stands around them, over rows of activations and all threads.
+#pragma once
+
+#include "engine/activations.h"
+#include "engine/aligned_vector.h"
+#include "engine/executor.h"
+#include "engine/packed_matrix.h"
+#include "engine/view.h"
+
+namespace runnel::engine {
+
+struct Linear {
+  PackedMatrix weight;        // [outputs, inputs]
+  AlignedVector<float> bias;  // [outputs]; empty: none
+};
+
+/// Layer normalisation with affine parameters.
+struct LayerNorm {
+  AlignedVector<float> gamma, beta;  // [dim]
+  float epsilon = 1e-5f;
+};
+
+/// out = layer_norm(x), row by row. x: [rows, out.cols()].
+void normalize(Executor& executor, const LayerNorm& norm, MatrixView<const float> x,
+               Activations& out) noexcept;
+/// out = x. Rows of x may overlap (a convolution's windows).
+void pack(Executor& executor, MatrixView<const float> x, Activations& out) noexcept;
+
+/// What a product adds to its sums; see Epilogue. `residual`: [rows, outputs] or empty.
+struct Then {
+  Activation activation = Activation::kNone;
+  MatrixView<const float> residual{};
+};
+
+/// y = activation(x Wᵀ + bias) + residual, for rows [0, y.rows) of x. y may be the residual.
+void multiply(Executor& executor, const Linear& layer, const Activations& x, MatrixView<float> y,
+              const Then& then = {}) noexcept;
+/// The same as the next product's input; `rows` of it.
+void multiply(Executor& executor, const Linear& layer, const Activations& x, int rows,
+              Activations& y, const Then& then = {}) noexcept;
+/// The same as bfloat16 rows (AMX strips in only): for the attention on tiles.
+void multiply(Executor& executor, const Linear& layer, const Activations& x,
+              MatrixView<std::uint16_t> y, const Then& then = {}) noexcept;
+
+/// Int8 strips out of the wide ones, for rows [0, rows).
+void quantize_strips(Executor& executor, int rows, Activations& x) noexcept;
+
+/// Bytes of scratch a thread needs for products with up to `inputs` inputs.
+std::size_t linear_scratch_bytes(int inputs);
+
+}  // namespace runnel::engine

@@ -1,0 +1,108 @@
+#include "engine/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace runnel::engine {
+namespace {
+
+constexpr int kSpins = 4000;  // some 100 µs with the processor's pause
+
+void pause() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Waits until `value` is no longer `old`: spinning first.
+template <class T>
+void wait_while(const std::atomic<T>& value, T old) noexcept {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+}  // namespace
+
+int physical_cores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+    return int(std::max(1u, std::thread::hardware_concurrency()));
+  }
+  std::set<std::string> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                       "/topology/thread_siblings_list");
+    std::string siblings = "cpu" + std::to_string(cpu);  // where there is no such file
+    std::getline(file, siblings);
+    cores.insert(siblings);
+  }
+  return std::max(1, int(cores.size()));
+}
+
+ThreadPool::ThreadPool(int threads) {
+  if (threads < 0 || threads > 1024) {
+    throw std::invalid_argument("threads: expected 0 (physical cores) to 1024, found " +
+                                std::to_string(threads));
+  }
+  const int count = threads > 0 ? threads : physical_cores();
+  for (int thread = 1; thread < count; ++thread) {
+    workers_.emplace_back([this, thread] { work(thread); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true, std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_release);
+  epoch_.notify_all();
+}
+
+void ThreadPool::fork(int tasks, Call call, const void* task) noexcept {
+  call_ = call;
+  task_ = task;
+  tasks_ = tasks;
+  next_.store(0, std::memory_order_relaxed);
+  inside_.store(int(workers_.size()), std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_release);
+  epoch_.notify_all();  // a system call only if a worker sleeps
+  take_tasks(0);
+  for (int left; (left = inside_.load(std::memory_order_acquire)) != 0;) {
+    wait_while(inside_, left);
+  }
+}
+
+void ThreadPool::work(int thread) noexcept {
+  std::uint32_t seen = 0;
+  while (true) {
+    wait_while(epoch_, seen);
+    seen = epoch_.load(std::memory_order_acquire);
+    if (stop_.load(std::memory_order_relaxed)) return;
+    take_tasks(thread);
+    // Releases this worker's results to the caller, which acquires them in fork().
+    if (inside_.fetch_sub(1, std::memory_order_acq_rel) == 1) inside_.notify_all();
+  }
+}
+
+void ThreadPool::take_tasks(int thread) noexcept {
+  const int tasks = tasks_;
+  for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+    call_(task_, i, thread);
+  }
+}
+
+}  // namespace runnel::engine

@@ -1,0 +1,67 @@
+// Fork and join on a fixed set of threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace runnel::engine {
+
+/// As many as the processor has physical cores that this process may run on.
+int physical_cores();
+
+/// `threads` − 1 workers and the caller. Between two runs that follow each other closely the
+/// workers spin, since a decoder step forks some fifty times in milliseconds; after about 100 µs
+/// without work they sleep.
+///
+/// One run at a time: callers on different threads wait for each other (fairly enough: a mutex held
+/// for one run).
+class ThreadPool {
+ public:
+  /// 0: physical_cores(). Throws std::invalid_argument below 0 or above 1024.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const noexcept { return int(workers_.size()) + 1; }
+
+  /// Calls task(i, thread) once for each i of [0, tasks), on any thread in [0, threads()); returns
+  /// when all have returned. Tasks are handed out in rising order. `task` must not throw.
+  template <class Task>
+  void run(int tasks, const Task& task) noexcept {
+    if (tasks <= 0) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (tasks == 1 || workers_.empty()) {
+      for (int i = 0; i < tasks; ++i) task(i, 0);
+      return;
+    }
+    fork(
+        tasks, [](const void* t, int i, int thread) { (*static_cast<const Task*>(t))(i, thread); },
+        &task);
+  }
+
+ private:
+  using Call = void (*)(const void* task, int i, int thread);
+
+  void fork(int tasks, Call call, const void* task) noexcept;
+  void work(int thread) noexcept;
+  void take_tasks(int thread) noexcept;
+
+  std::mutex mutex_;
+  // The run's description: written before `epoch_` is raised (release), read after it was seen
+  // (acquire). Stays until every worker has left the run.
+  Call call_ = nullptr;
+  const void* task_ = nullptr;
+  int tasks_ = 0;
+  alignas(64) std::atomic<std::uint32_t> epoch_{0};  // raised by each run; the workers wait for it
+  alignas(64) std::atomic<int> next_{0};             // the next task to hand out
+  alignas(64) std::atomic<int> inside_{0};           // workers still in the run
+  std::atomic<bool> stop_{false};
+  std::vector<std::jthread> workers_;  // last: they use the rest
+};
+
+}  // namespace runnel::engine

@@ -1,0 +1,30 @@
+// Where Whisper's special tokens lie, and their names.
+#pragma once
+
+#include <string>
+
+#include "models/whisper/tokenizer.h"
+
+namespace runnel::models::whisper {
+
+struct SpecialLayout {
+  SpecialTokens ids;
+  int languages = 0;
+  int vocab_size = 0;
+  /// Text tokens that a file must have. The last multilingual one is the empty string, and some
+  /// files leave it out.
+  int required_tokens = 0;
+
+  int text_tokens() const noexcept { return ids.end_of_text; }
+};
+
+/// The specials behind that many text tokens; public models have 50256 or 50257, and 99 or 100.
+SpecialLayout layout_behind(int text_tokens, int languages);
+/// Of a public model: 51864 (English only), 51865, or 51866 (with Cantonese). Throws
+/// std::runtime_error for any other size.
+SpecialLayout layout_of(int vocab_size);
+
+/// "<|en|>", "<|1.20|>"; empty outside the specials.
+std::string special_name(const SpecialLayout& layout, int token);
+
+}  // namespace runnel::models::whisper
