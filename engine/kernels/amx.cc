@@ -361,9 +361,13 @@ void strips_to_int8(const std::byte* bf16_strips, int bf16_tiles, int first, int
 
 // ---- Attention ----
 //
-// A block of 32 queries meets kAttentionKeys keys at a time: scores by tiles into a buffer in the
-// L1 cache, their maxima, the exponentials as bfloat16 tiles, and the weighted sum of values by
-// tiles again, rescaled when a row's maximum has risen.
+// 16 queries meet all keys, 32 at a time, in three stages that overlap: scores of the next block by
+// tiles, exponentials of this one by vectors, weighted values of the one before by tiles, whose
+// sums stay in four tile registers from the first key to the last.
+//
+// Softmax needs no maximum but for range, and bfloat16 has float's: so the reference m of a row is
+// the largest score among the first 32 keys. Should a later score exceed it by more than 88, the
+// weight is a NaN, so is the row's total, and the block is done again with the true maximum.
 //
 // exp(s − m) as bfloat16 is an integer: 128 · log2 e · (s − m) + 127 · 128, whose low 7 bits, a
 // fraction f of an octave, become the mantissa of 2^f by a table. The rounding of f costs as much
@@ -402,8 +406,15 @@ inline void transpose_keys(const std::uint16_t* from, std::ptrdiff_t stride, int
   }
 }
 
+/// The key, within a block of 32, that stands in column `column` of the weights: packing two
+/// registers of 16 scores interleaves their quarters.
+constexpr int key_of_weight(int column) {
+  const int quarter = column / 8, word = column % 8;
+  return word < 4 ? 4 * quarter + word : 16 + 4 * quarter + word - 4;
+}
+
 /// Keys: [key blocks of 16][dim / 32] tiles. Values: [key blocks of 32][dim / 16] tiles of
-/// [16 pairs of keys][16 dimensions][2].
+/// [16 pairs of keys][16 dimensions][2], keys in the order of the weights.
 void prepare_attention(const TileAttention& head) noexcept {
   const int k_tiles = head.dim / 32, v_tiles = head.dim / 16;
   const int blocks = (head.n + 31) / 32;
@@ -422,7 +433,7 @@ void prepare_attention(const TileAttention& head) noexcept {
   const __m512i interleave = _mm512_load_si512(order);
   for (int block = 0; block < blocks; ++block) {
     for (int pair = 0; pair < 16; ++pair) {
-      const int row = 32 * block + 2 * pair;
+      const int row = 32 * block + key_of_weight(2 * pair);
       const std::uint16_t* first = head.qkv + head.value + std::ptrdiff_t(row) * head.stride;
       for (int v = 0; v < v_tiles; ++v) {
         const __m256i zero = _mm256_setzero_si256();
@@ -441,228 +452,278 @@ void prepare_attention(const TileAttention& head) noexcept {
   }
 }
 
-/// What a block of 32 queries has so far.
+/// What 16 queries need besides registers.
 struct AttentionScratch {
-  float* scores;       // [32, kAttentionKeys]
-  std::byte* weights;  // bfloat16 tiles: [2 strips][kAttentionKeys / 32]
-  float* sums;         // [32, dim]
-  float* maxima;       // [32]
-  float* totals;       // [32]
-  float* rescale;      // [32]
+  std::byte* queries;  // [2 tiles]
+  std::byte* scores;   // two turns of [2 tiles] float: 16 queries × 32 keys
+  std::byte* weights;  // two turns of a tile of bfloat16
+  float* sums;         // [16, 64]
+  float* references;   // [16]: what is subtracted from a score
+  float* totals;       // [16]
 
-  AttentionScratch(std::byte* at, int dim) noexcept {
-    scores = reinterpret_cast<float*>(at);
-    at += 32 * kAttentionKeys * sizeof(float);
-    weights = at;
-    at += 32 * kAttentionKeys * 2;
-    sums = reinterpret_cast<float*>(at);
-    at += 32 * std::size_t(dim) * sizeof(float);
-    maxima = reinterpret_cast<float*>(at);
-    totals = maxima + 32;
-    rescale = totals + 32;
-  }
+  explicit AttentionScratch(std::byte* at) noexcept
+      : queries(at),
+        scores(at + 2 * kTileBytes),
+        weights(at + 6 * kTileBytes),
+        sums(reinterpret_cast<float*>(at + 8 * kTileBytes)),
+        references(reinterpret_cast<float*>(at + 12 * kTileBytes)),
+        totals(references + 16) {}
 };
+static_assert(12 * kTileBytes + 32 * sizeof(float) <= kAttentionScratch);
 
-/// scores [32, keys] = queries · keysᵀ, for whole blocks of 32 keys.
+/// gcc's tile loads don't say that they read memory: nothing may be moved across.
+inline void fence() noexcept { asm volatile("" ::: "memory"); }
+
 template <int kKTiles>
-inline void score(const std::uint16_t* queries, std::ptrdiff_t stride, const std::byte* keys,
-                  int key_blocks, float* scores) noexcept {
-  constexpr int kRow = kAttentionKeys * sizeof(float);
-  for (int block = 0; block < key_blocks; ++block) {
-    const std::byte* b = keys + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
+class QueryBlock {
+ public:
+  QueryBlock(const TileAttention& head, int first, std::byte* scratch) noexcept
+      : head_(head), s_(scratch), blocks_((head.n + 31) / 32) {
+    const std::uint16_t* from = head.qkv + std::ptrdiff_t(first) * head.stride;
+    for (int row = 0; row < 16; ++row) {
+      for (int k = 0; k < kKTiles; ++k) {
+        _mm512_store_si512(s_.queries + k * kTileBytes + 64 * row,
+                           _mm512_loadu_si512(from + row * head.stride + 32 * k));
+      }
+    }
+    const int valid = head.n - 32 * (blocks_ - 1);
+    __mmask32 mask = 0;
+    for (int column = 0; column < 32; ++column) {
+      if (key_of_weight(column) < valid) mask |= __mmask32(1) << column;
+    }
+    last_mask_ = mask;
+    fence();
+  }
+
+  void run() noexcept {
+    score(0);
+    fence();
+    for (int row = 0; row < 16; ++row) s_.references[row] = peak(0, row);
+    pass();
+    __m512 total = _mm512_loadu_ps(s_.totals);
+    if (_mm512_cmp_ps_mask(total, _mm512_set1_ps(INFINITY), _CMP_LT_OQ) == 0xffff) return;
+    for (int block = 1; block < blocks_; ++block) {
+      score(block);
+      fence();
+      for (int row = 0; row < 16; ++row) {
+        s_.references[row] = std::max(s_.references[row], peak(block, row));
+      }
+    }
+    pass();
+  }
+
+  /// The results, rows [row, row + 16) of the head.
+  void write(int row) const noexcept {
+    std::byte* to =
+        head_.out +
+        (std::ptrdiff_t(row / 16) * head_.out_tiles + head_.out_first_tile) * kTileBytes;
+    for (int r = 0; r < 16; ++r) {
+      const __m512 inverse = _mm512_set1_ps(1.0f / s_.totals[r]);
+      for (int k = 0; k < kKTiles; ++k) {
+        const float* sums = s_.sums + r * 64 + 32 * k;
+        const __m512 low = _mm512_mul_ps(_mm512_load_ps(sums), inverse);
+        const __m512 high = _mm512_mul_ps(_mm512_load_ps(sums + 16), inverse);
+        _mm512_store_si512(to + k * kTileBytes + 64 * r, __m512i(_mm512_cvtne2ps_pbh(high, low)));
+      }
+    }
+  }
+
+ private:
+  std::byte* scores(int block) const noexcept { return s_.scores + (block & 1) * 2 * kTileBytes; }
+  std::byte* weights(int block) const noexcept { return s_.weights + (block & 1) * kTileBytes; }
+
+  /// Scores of 16 queries and the 32 keys of a block.
+  void score(int block) const noexcept {
+    const std::byte* keys = head_.keys + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
+    _tile_zero(4);
+    _tile_zero(5);
+    for (int k = 0; k < kKTiles; ++k) {
+      _tile_loadd(6, s_.queries + k * kTileBytes, 64);
+      _tile_loadd(7, keys + k * kTileBytes, 64);
+      _tile_dpbf16ps(4, 6, 7);
+      _tile_loadd(7, keys + (kKTiles + k) * kTileBytes, 64);
+      _tile_dpbf16ps(5, 6, 7);
+    }
+    _tile_stored(4, scores(block), 64);
+    _tile_stored(5, scores(block) + kTileBytes, 64);
+  }
+
+  /// The largest valid score of a row in a block.
+  float peak(int block, int row) const noexcept {
+    const int valid = head_.n - 32 * block;
+    const std::byte* from = scores(block) + 64 * row;
+    const __m512 least = _mm512_set1_ps(-INFINITY);
+    return _mm512_reduce_max_ps(
+        _mm512_max_ps(_mm512_mask_load_ps(least, mask_of(valid), from),
+                      _mm512_mask_load_ps(least, mask_of(valid - 16), from + kTileBytes)));
+  }
+
+  /// What the exponentials of a block need in registers.
+  struct Softening {
+    Softening(const QueryBlock& q, int block, __m512 scale) noexcept
+        : factor(scale),
+          table_low(_mm512_load_si512(kMantissa.bits)),
+          table_high(_mm512_load_si512(kMantissa.bits + 64)),
+          ones(_mm512_maskz_set1_epi16(
+              block == q.blocks_ - 1 ? q.last_mask_ : __mmask32(0xffffffff), 0x3f80)),
+          from(q.scores(block)),
+          to(q.weights(block)),
+          references(q.s_.references) {}
+
+    /// Scores of a row to weights, added to its total.
+    void row(int row, __m512* totals) const noexcept {
+      const __m512 offset = _mm512_set1_ps(references[row]);
+      const __m512i a =
+          _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_load_ps(from + 64 * row), factor, offset));
+      const __m512i b = _mm512_cvtps_epi32(
+          _mm512_fmadd_ps(_mm512_load_ps(from + kTileBytes + 64 * row), factor, offset));
+      // Too small becomes 0, too large a NaN.
+      const __m512i words = _mm512_max_epi16(_mm512_packs_epi32(a, b), _mm512_setzero_si512());
+      const __m512i bits = _mm512_permutex2var_epi8(table_low, words, table_high);
+      const __m512i mantissa = _mm512_set1_epi16(0x007f);
+      // mantissa ? bits : words
+      const __m512i weights = _mm512_ternarylogic_epi32(mantissa, bits, words, 0xca);
+      totals[row] = _mm512_dpbf16_ps(totals[row], __m512bh(weights), __m512bh(ones));
+      _mm512_store_si512(to + 64 * row, weights);
+    }
+
+    __m512 factor;
+    __m512i table_low, table_high;
+    __m512i ones;  // bfloat16 1 for keys that there are
+    const std::byte* from;
+    std::byte* to;
+    const float* references;
+  };
+
+  /// One turn of the pipeline: scores of block + 1, weights of block, sums of block − 1, woven so
+  /// that tile and vector units have work side by side.
+  void turn(int block, __m512 factor, __m512* totals) const noexcept {
+    const Softening soften(*this, block, factor);
+    const std::byte* keys = head_.keys + std::ptrdiff_t(block + 1) * 2 * kKTiles * kTileBytes;
+    const std::byte* values = head_.values + std::ptrdiff_t(block - 1) * 2 * kKTiles * kTileBytes;
+    std::byte* next = scores(block + 1);
+    constexpr int kRows = 16 / (4 * kKTiles);  // after each tile product
+    int row = 0;
+    const auto rows = [&] {
+      fence();
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) soften.row(row + i, totals);
+      row += kRows;
+      fence();
+    };
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_loadd(6, s_.queries, 64);
+    _tile_loadd(7, keys, 64);
+    _tile_dpbf16ps(4, 6, 7);
+    rows();
+    _tile_loadd(7, keys + kKTiles * kTileBytes, 64);
+    _tile_dpbf16ps(5, 6, 7);
+    rows();
+    if constexpr (kKTiles > 1) {
+      _tile_loadd(6, s_.queries + kTileBytes, 64);
+      _tile_loadd(7, keys + kTileBytes, 64);
+      _tile_dpbf16ps(4, 6, 7);
+      rows();
+      _tile_loadd(7, keys + 3 * kTileBytes, 64);
+      _tile_dpbf16ps(5, 6, 7);
+      rows();
+    }
+    _tile_loadd(6, weights(block - 1), 64);
+    _tile_loadd(7, values, 64);
+    _tile_dpbf16ps(0, 6, 7);
+    rows();
+    _tile_stored(4, next, 64);
+    _tile_loadd(7, values + kTileBytes, 64);
+    _tile_dpbf16ps(1, 6, 7);
+    rows();
+    _tile_stored(5, next + kTileBytes, 64);
+    if constexpr (kKTiles > 1) {
+      _tile_loadd(7, values + 2 * kTileBytes, 64);
+      _tile_dpbf16ps(2, 6, 7);
+      rows();
+      _tile_loadd(7, values + 3 * kTileBytes, 64);
+      _tile_dpbf16ps(3, 6, 7);
+      rows();
+    }
+  }
+
+  /// The first and the last turn, where a stage is missing.
+  void soften_all(int block, __m512 factor, __m512* totals) const noexcept {
+    const Softening soften(*this, block, factor);
+    fence();
+#pragma GCC unroll 16
+    for (int row = 0; row < 16; ++row) soften.row(row, totals);
+    fence();
+  }
+
+  /// Sums += weights · values.
+  void weigh(int block) const noexcept {
+    const std::byte* values = head_.values + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
+    _tile_loadd(6, weights(block), 64);
+    _tile_loadd(7, values, 64);
+    _tile_dpbf16ps(0, 6, 7);
+    _tile_loadd(7, values + kTileBytes, 64);
+    _tile_dpbf16ps(1, 6, 7);
+    if constexpr (kKTiles > 1) {
+      _tile_loadd(7, values + 2 * kTileBytes, 64);
+      _tile_dpbf16ps(2, 6, 7);
+      _tile_loadd(7, values + 3 * kTileBytes, 64);
+      _tile_dpbf16ps(3, 6, 7);
+    }
+  }
+
+  /// Everything, given the references; leaves sums and totals.
+  void pass() noexcept {
+    const float octaves = head_.scale * 1.44269504f * 128.0f;  // log2 e
+    const __m512 factor = _mm512_set1_ps(octaves);
+    const __m512 references = _mm512_loadu_ps(s_.references);
+    _mm512_storeu_ps(s_.references,
+                     _mm512_fnmadd_ps(references, factor, _mm512_set1_ps(127.0f * 128.0f)));
+    __m512 totals[16];
+    for (__m512& total : totals) total = _mm512_setzero_ps();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int k = 0; k < kKTiles; ++k) {
-      _tile_loadd(4, queries + 32 * k, stride * 2);
-      _tile_loadd(6, b + k * kTileBytes, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(5, queries + 16 * stride + 32 * k, stride * 2);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_loadd(7, b + (kKTiles + k) * kTileBytes, 64);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(3, 5, 7);
+    score(0);
+    fence();
+    if (blocks_ > 1) score(1);
+    soften_all(0, factor, totals);
+    for (int block = 1; block + 1 < blocks_; ++block) turn(block, factor, totals);
+    if (blocks_ > 1) {
+      weigh(blocks_ - 2);
+      soften_all(blocks_ - 1, factor, totals);
     }
-    float* to = scores + 32 * block;
-    _tile_stored(0, to, kRow);
-    _tile_stored(1, to + 16, kRow);
-    _tile_stored(2, to + 16 * kAttentionKeys, kRow);
-    _tile_stored(3, to + 16 * kAttentionKeys + 16, kRow);
+    weigh(blocks_ - 1);
+    _tile_stored(0, s_.sums, 256);
+    _tile_stored(1, s_.sums + 16, 256);
+    _tile_stored(2, s_.sums + 32, 256);
+    _tile_stored(3, s_.sums + 48, 256);
+    fence();
+    for (int row = 0; row < 16; ++row) s_.totals[row] = _mm512_reduce_add_ps(totals[row]);
+    _mm512_storeu_ps(s_.references, references);
   }
-}
 
-/// Picks the even 16-bit words of two registers.
-inline __m512i low_words() noexcept {
-  alignas(64) static constexpr std::uint16_t kOrder[32] = {
-      0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
-      32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
-  return _mm512_load_si512(kOrder);
-}
-
-/// 2^x within 2e-7, x ≤ 0.
-inline __m512 exp2_of(__m512 x) noexcept {
-  const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 f = _mm512_sub_ps(x, whole);
-  __m512 p = _mm512_set1_ps(1.5353362e-4f);
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.3398874e-3f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.6184373e-3f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.5503324e-2f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.4022648e-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9314718e-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, whole);
-}
-
-/// Raises the rows' maxima, and sets what sums and totals so far are to be multiplied with.
-/// `octave`: what a score is multiplied with to be an exponent of 2.
-inline void raise_maxima(const AttentionScratch& s, int key_blocks, float octave) noexcept {
-  alignas(64) float peaks[32];
-  for (int row = 0; row < 32; ++row) {
-    const float* scores = s.scores + row * kAttentionKeys;
-    __m512 high0 = _mm512_load_ps(scores), high1 = _mm512_load_ps(scores + 16);
-    for (int block = 1; block < key_blocks; ++block) {
-      high0 = _mm512_max_ps(high0, _mm512_load_ps(scores + 32 * block));
-      high1 = _mm512_max_ps(high1, _mm512_load_ps(scores + 32 * block + 16));
-    }
-    peaks[row] = _mm512_reduce_max_ps(_mm512_max_ps(high0, high1));
-  }
-  for (int i = 0; i < 32; i += 16) {
-    const __m512 before = _mm512_load_ps(s.maxima + i);
-    const __m512 peak = _mm512_max_ps(before, _mm512_load_ps(peaks + i));
-    const __m512 fall = _mm512_mul_ps(_mm512_sub_ps(before, peak), _mm512_set1_ps(octave));
-    const __m512 rescale = exp2_of(_mm512_max_ps(fall, _mm512_set1_ps(-200.0f)));
-    _mm512_store_ps(s.maxima + i, peak);
-    _mm512_store_ps(s.rescale + i, rescale);
-    _mm512_store_ps(s.totals + i, _mm512_mul_ps(_mm512_load_ps(s.totals + i), rescale));
-  }
-}
-
-/// Scores to weights, and their sums to the totals.
-inline void soften(const AttentionScratch& s, int key_blocks, float octave) noexcept {
-  const __m512 factor = _mm512_set1_ps(octave * 128.0f);
-  // Adding 1.5 · 2^23 leaves the rounded integer in the low bits.
-  constexpr float kMagic = 12582912.0f;
-  const __m512 offset = _mm512_set1_ps(kMagic + 127.0f * 128.0f);
-  const __m512 least = _mm512_set1_ps(kMagic);
-  const __m512i table_low = _mm512_load_si512(kMantissa.bits);
-  const __m512i table_high = _mm512_load_si512(kMantissa.bits + 64);
-  const __m512i mantissa = _mm512_set1_epi16(0x007f);
-  const __m512i ones = _mm512_set1_epi16(0x3f80);  // bfloat16 1
-  for (int row = 0; row < 32; ++row) {
-    const float* scores = s.scores + row * kAttentionKeys;
-    // (score − peak) first: exact near the maximum, where it matters.
-    const __m512 peak = _mm512_set1_ps(s.maxima[row]);
-    __m512 total = _mm512_setzero_ps();
-    std::byte* to = s.weights + (row / 16) * (kAttentionKeys / 32) * kTileBytes + row % 16 * 64;
-    for (int block = 0; block < key_blocks; ++block) {
-      const __m512 low = _mm512_sub_ps(_mm512_load_ps(scores + 32 * block), peak);
-      const __m512 high = _mm512_sub_ps(_mm512_load_ps(scores + 32 * block + 16), peak);
-      const __m512i a =
-          _mm512_castps_si512(_mm512_max_ps(_mm512_fmadd_ps(low, factor, offset), least));
-      const __m512i b =
-          _mm512_castps_si512(_mm512_max_ps(_mm512_fmadd_ps(high, factor, offset), least));
-      // The low words of both, in order.
-      const __m512i words = _mm512_permutex2var_epi16(a, low_words(), b);
-      const __m512i bits = _mm512_permutex2var_epi8(table_low, words, table_high);
-      // mantissa ? bits : words
-      const __m512i weights = _mm512_ternarylogic_epi32(mantissa, bits, words, 0xca);
-      total = _mm512_dpbf16_ps(total, __m512bh(weights), __m512bh(ones));
-      _mm512_store_si512(to + block * kTileBytes, weights);
-    }
-    s.totals[row] += _mm512_reduce_add_ps(total);
-  }
-}
-
-/// sums [32, dim] += weights · values, dim in halves of 32 columns.
-inline void weigh(const AttentionScratch& s, const std::byte* values, int key_blocks, int dim,
-                  bool first) noexcept {
-  const int v_tiles = dim / 16;
-  const std::byte* strips[2] = {s.weights, s.weights + (kAttentionKeys / 32) * kTileBytes};
-  for (int v = 0; v < v_tiles; v += 2) {
-    float* sums = s.sums + 16 * v;
-    const std::ptrdiff_t row = dim * std::ptrdiff_t(sizeof(float));
-    if (first) {
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
-    } else {
-      for (int r = 0; r < 32; ++r) {
-        const __m512 scale = _mm512_set1_ps(s.rescale[r]);
-        float* at = sums + r * dim;
-        _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), scale));
-        _mm512_store_ps(at + 16, _mm512_mul_ps(_mm512_load_ps(at + 16), scale));
-      }
-      _tile_loadd(0, sums, row);
-      _tile_loadd(1, sums + 16, row);
-      _tile_loadd(2, sums + 16 * dim, row);
-      _tile_loadd(3, sums + 16 * dim + 16, row);
-    }
-    const std::byte* b = values + v * kTileBytes;
-    for (int block = 0; block < key_blocks; ++block) {
-      multiply_step<false>(strips[0] + block * kTileBytes, strips[1] + block * kTileBytes, b,
-                           b + kTileBytes);
-      b += v_tiles * kTileBytes;
-    }
-    _tile_stored(0, sums, row);
-    _tile_stored(1, sums + 16, row);
-    _tile_stored(2, sums + 16 * dim, row);
-    _tile_stored(3, sums + 16 * dim + 16, row);
-  }
-}
+  const TileAttention& head_;
+  const AttentionScratch s_;
+  const int blocks_;
+  __mmask32 last_mask_ = 0;
+};
 
 template <int kKTiles>
-void attend_blocks(const TileAttention& head, int first, int count, std::byte* scratch) noexcept {
+void attend_queries(const TileAttention& head, int first, int count, std::byte* scratch) noexcept {
   const TileScope tiles;
-  constexpr int kDim = 32 * kKTiles;
-  const AttentionScratch s(scratch, kDim);
-  const int v_tiles = kDim / 16;
-  const float octave = head.scale * 1.44269504f;  // log2 e
-  for (int query = first; query < first + count; query += 32) {
-    std::fill(s.maxima, s.maxima + 32, -INFINITY);
-    std::fill(s.totals, s.totals + 32, 0.0f);
-    const std::uint16_t* queries = head.qkv + std::ptrdiff_t(query) * head.stride;
-    for (int key = 0; key < head.n; key += kAttentionKeys) {
-      const int valid = std::min(kAttentionKeys, head.n - key);
-      const int blocks = (valid + 31) / 32;
-      score<kKTiles>(queries, head.stride,
-                     head.keys + std::ptrdiff_t(key / 16) * kKTiles * kTileBytes, blocks, s.scores);
-      for (int i = valid; i < 32 * blocks; ++i) {
-        for (int r = 0; r < 32; ++r) s.scores[r * kAttentionKeys + i] = -INFINITY;
-      }
-      raise_maxima(s, blocks, octave);
-      soften(s, blocks, octave);
-      weigh(s, head.values + std::ptrdiff_t(key / 32) * v_tiles * kTileBytes, blocks, kDim,
-            key == 0);
-    }
-    for (int r = 0; r < 32; ++r) {
-      const int row = query + r;
-      const __m512 inverse = _mm512_set1_ps(1.0f / s.totals[r]);
-      std::byte* to =
-          head.out +
-          (std::ptrdiff_t(row / 16) * head.out_tiles + head.out_first_tile) * kTileBytes +
-          row % 16 * 64;
-      for (int k = 0; k < kKTiles; ++k) {
-        const __m512 low = _mm512_mul_ps(_mm512_load_ps(s.sums + r * kDim + 32 * k), inverse);
-        const __m512 high = _mm512_mul_ps(_mm512_load_ps(s.sums + r * kDim + 32 * k + 16), inverse);
-        _mm512_store_si512(to + k * kTileBytes, __m512i(_mm512_cvtne2ps_pbh(high, low)));
-      }
-    }
+  for (int query = first; query < first + count; query += 16) {
+    QueryBlock<kKTiles> block(head, query, scratch);
+    block.run();
+    block.write(query);
   }
 }
 
 void attend(const TileAttention& head, int first, int count, std::byte* scratch) noexcept {
-  switch (head.dim / 32) {
-    case 1:
-      return attend_blocks<1>(head, first, count, scratch);
-    case 2:
-      return attend_blocks<2>(head, first, count, scratch);
-    case 3:
-      return attend_blocks<3>(head, first, count, scratch);
-    case 4:
-      return attend_blocks<4>(head, first, count, scratch);
-  }
+  if (head.dim == 64) return attend_queries<2>(head, first, count, scratch);
+  attend_queries<1>(head, first, count, scratch);
 }
 
 std::int64_t run_tiles_bf16(int rounds) noexcept {

@@ -24,9 +24,9 @@ struct TileProduct {
   const std::byte* b = nullptr;     // the first panel
   const float* b_scales = nullptr;  // [16 · panels]; int8 only
   int panels = 0;
-  int rows = 0;       // of the whole matrix: rows beyond aren't written (except to strips)
-  int cols = 0;       // valid ones, ≤ 16 · panels
-  Epilogue epilogue;  // bias from column 0 of `b`; residual from row 0, column 0
+  int rows = 0;         // of the whole matrix: rows beyond aren't written (except to strips)
+  int cols = 0;         // valid ones, ≤ 16 · panels
+  Epilogue epilogue{};  // bias from column 0 of `b`; residual from row 0, column 0
 
   enum class Output { kFloat, kBFloat16, kStrips };
   Output output = Output::kFloat;
@@ -41,7 +41,7 @@ struct TileAttention {
   std::ptrdiff_t stride = 0;           // elements
   std::ptrdiff_t key = 0, value = 0;
   int n = 0;    // rows
-  int dim = 0;  // of the head, a multiple of 32 up to 128
+  int dim = 0;  // of the head: 32 or 64
   float scale = 1;
   std::byte* keys = nullptr;    // tiles, attention_tile_bytes(n, dim)
   std::byte* values = nullptr;  // tiles, attention_tile_bytes(n, dim)
@@ -67,7 +67,7 @@ struct AmxKernels {
                          std::byte* strips, int k_tiles, float* scales) noexcept;
 
   /// Lays out the head's keys and values, then (in any number of calls) attends the queries
-  /// [first, first + count), first a multiple of 32. scratch: attention_scratch_bytes.
+  /// [first, first + count), first and count multiples of 16. scratch: kAttentionScratch bytes.
   void (*prepare_attention)(const TileAttention& head) noexcept;
   void (*attend)(const TileAttention& head, int first, int count, std::byte* scratch) noexcept;
 
@@ -77,9 +77,7 @@ struct AmxKernels {
 };
 
 inline constexpr std::size_t kTileScratch = 2 * 32 * 32 * sizeof(float);
-inline constexpr int kAttentionKeys = 256;  // keys whose scores are in the cache at a time
-inline constexpr std::size_t kAttentionScratch =
-    32 * kAttentionKeys * (sizeof(float) + 2) + 32 * 128 * sizeof(float) + 3 * 32 * sizeof(float);
+inline constexpr std::size_t kAttentionScratch = 13 * 1024;
 constexpr std::size_t attention_tile_bytes(int n, int dim) {
   return std::size_t((n + 31) / 32) * 32 * std::size_t((dim + 31) / 32) * 64;
 }

@@ -29,7 +29,7 @@ Encoder::Encoder(const Config& c, const EncoderWeights& weights, engine::Precisi
       weights_(weights),
       executor_(executor),
       on_tiles_(Activations::format_of(executor, precision) != Activations::Format::kFloat &&
-                c.dim / c.encoder_heads % 32 == 0 && c.dim / c.encoder_heads <= 128),
+                (c.dim == 64 * c.encoder_heads || c.dim == 32 * c.encoder_heads)),
       mel_(float_buffer(2 * c.audio_ctx + 2, c.mel_bins)),
       stem_(float_buffer(2 * c.audio_ctx + 2, c.dim)),
       residual_(float_buffer(c.audio_ctx, c.dim)) {

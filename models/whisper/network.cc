@@ -13,7 +13,7 @@
 namespace runnel::models::whisper {
 namespace {
 
-std::size_t scratch_bytes(const Config& c) {
+std::size_t thread_scratch_bytes(const Config& c) {
   const int widest = std::max({3 * c.dim, 3 * c.mel_bins, c.encoder_ffn, c.decoder_ffn});
   return std::max(
       {engine::linear_scratch_bytes(widest), encoder_scratch_bytes(c), decoder_scratch_bytes(c)});
@@ -29,7 +29,7 @@ struct Model::Impl {
         shape(checkpoint.config),
         generation(std::move(checkpoint.generation)),
         tokenizer(std::move(checkpoint.tokenizer)),
-        executor(engine::chosen_isa(), config.threads, scratch_bytes(shape)),
+        executor(engine::chosen_isa(), config.threads, thread_scratch_bytes(shape)),
         encoder_weights(pack_encoder(checkpoint, config)),
         decoder_weights(pack_decoder(checkpoint, config)),
         encoder(shape, encoder_weights, config.encoder, executor),

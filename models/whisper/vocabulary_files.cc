@@ -1,5 +1,6 @@
 #include "models/whisper/vocabulary_files.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -85,6 +86,7 @@ class Builder {
                          ", found none with id " + std::to_string(id));
       }
     }
+    ids_.reserve(vocabulary_.tokens.size());
     for (std::size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
       ids_.emplace(vocabulary_.tokens[id], static_cast<int>(id));
     }
@@ -121,6 +123,7 @@ class Builder {
 
   /// Whether it is one; its id tells another vocabulary from ours.
   bool check_special(const std::string& label, const std::string& name, int id) const {
+    if (!name.starts_with("<|")) return false;
     const auto special = specials_.find(name);
     if (special == specials_.end()) return false;
     if (special->second != id) {

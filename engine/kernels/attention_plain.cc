@@ -1,0 +1,109 @@
+// The plain versions: what the vector versions are tested against.
+#include "engine/kernels/attention_plain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/kernels/narrow.h"
+#include "engine/kernels/rows_plain.h"
+
+namespace runnel::engine {
+namespace {
+
+constexpr int kKeyPanel = 16;
+
+float value_of(float x) { return x; }
+float value_of(std::uint16_t x) { return float_of_f16(x); }
+
+void store(float x, float& to) { to = x; }
+void store(float x, std::uint16_t& to) { to = f16_of(x); }
+
+template <class T>
+void one(const float* query, const AttendMemory& memory, int dim, float scale, float* scratch,
+         float* out) noexcept {
+  const T* keys = static_cast<const T*>(memory.keys);
+  const T* values = static_cast<const T*>(memory.values);
+  for (int i = 0; i < memory.n; ++i) {
+    const T* key = keys + std::ptrdiff_t(i / kKeyPanel) * dim * kKeyPanel + i % kKeyPanel;
+    float sum = 0;
+    for (int d = 0; d < dim; ++d) sum += query[d] * value_of(key[d * kKeyPanel]);
+    scratch[i] = sum;
+  }
+  plain_row_kernels().softmax(scratch, scale, memory.n);
+  for (int d = 0; d < dim; ++d) {
+    float sum = 0;
+    for (int i = 0; i < memory.n; ++i) {
+      sum += scratch[i] * value_of(values[std::ptrdiff_t(i) * dim + d]);
+    }
+    out[d] = sum;
+  }
+}
+
+template <class T>
+void gathered(const float* query, const AttendRows& context, int dim, float scale, float* scratch,
+              float* out) noexcept {
+  const T* keys = static_cast<const T*>(context.keys);
+  const T* values = static_cast<const T*>(context.values);
+  for (int i = 0; i < context.n; ++i) {
+    const T* key = keys + context.rows[i] * context.stride;
+    float sum = 0;
+    for (int d = 0; d < dim; ++d) sum += query[d] * value_of(key[d]);
+    scratch[i] = sum;
+  }
+  plain_row_kernels().softmax(scratch, scale, context.n);
+  for (int d = 0; d < dim; ++d) {
+    float sum = 0;
+    for (int i = 0; i < context.n; ++i) {
+      sum += scratch[i] * value_of(values[context.rows[i] * context.stride + d]);
+    }
+    out[d] = sum;
+  }
+}
+
+template <class T>
+void pack_keys(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept {
+  T* to = static_cast<T*>(out);
+  for (int first = 0; first < n; first += kKeyPanel) {
+    for (int d = 0; d < dim; ++d) {
+      for (int i = first; i < first + kKeyPanel; ++i) {
+        store(i < n ? k[i * stride + d] : 0.0f, *to++);
+      }
+    }
+  }
+}
+
+void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int queries,
+          const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim, float scale,
+          bool causal, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
+  for (int i = first; i < first + count; ++i) {
+    const int seen = causal ? std::min(keys, i + 1 + keys - queries) : keys;
+    float* y = out + i * out_stride;
+    std::fill(y, y + dim, 0.0f);
+    if (seen <= 0) continue;
+    for (int j = 0; j < seen; ++j) {
+      float sum = 0;
+      for (int d = 0; d < dim; ++d) sum += q[i * q_stride + d] * k[j * kv_stride + d];
+      scratch[j] = sum;
+    }
+    plain_row_kernels().softmax(scratch, scale, seen);
+    for (int j = 0; j < seen; ++j) {
+      for (int d = 0; d < dim; ++d) y[d] += scratch[j] * v[j * kv_stride + d];
+    }
+  }
+}
+
+}  // namespace
+
+const AttentionKernels& plain_attention_kernels() {
+  static const AttentionKernels kTable{.one_f32 = one<float>,
+                                       .one_f16 = one<std::uint16_t>,
+                                       .gathered_f32 = gathered<float>,
+                                       .gathered_f16 = gathered<std::uint16_t>,
+                                       .pack_keys_f32 = pack_keys<float>,
+                                       .pack_keys_f16 = pack_keys<std::uint16_t>,
+                                       .many = many};
+  return kTable;
+}
+
+}  // namespace runnel::engine

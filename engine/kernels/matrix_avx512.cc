@@ -1,0 +1,151 @@
+#include "engine/kernels/matrix_avx512.h"
+
+#if defined(__x86_64__)
+#if !defined(__clang__)  // GCC 12 warns of its own intrinsics' undefined operands
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "engine/kernels/number.h"
+#include "hwy/base.h"
+
+/// Before loops over registers: an array in registers needs every index known.
+#define RUNNEL_UNROLL _Pragma("GCC unroll 16")
+
+namespace runnel::engine {
+namespace {
+
+constexpr int kColumns = 16;  // of a panel
+constexpr int kStepBytes = 64;
+constexpr int kAhead = 32 * kStepBytes;
+
+}  // namespace
+}  // namespace runnel::engine
+
+HWY_PUSH_ATTRIBUTES("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")
+namespace runnel::engine {
+namespace {
+
+// int8 by VNNI, which multiplies bytes without a sign by bytes with one: a row's q in [−32767,
+// 32767] is u = q + 32768 = 256 · high + low, so that
+//   Σ q · w = 256 · Σ (high − 128) · w + Σ low · w.
+// Both sums fit in 32 bits for up to 65536 inputs. A row's group of four inputs lies as four high
+// bytes and four low ones.
+
+void quantize(const float* x, std::ptrdiff_t x_stride, int rows, int inputs, std::byte* data,
+              float* scales) noexcept {
+  for (int r = 0; r < rows; ++r, x += x_stride) {
+    __m512 most = _mm512_setzero_ps();
+    for (int i = 0; i < inputs; i += 16) {
+      most = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i)), most);
+    }
+    const float largest = _mm512_reduce_max_ps(most);
+    scales[r] = largest < kSmallestRow ? 0 : largest / 32767;
+    const __m512 inverse = _mm512_set1_ps(largest < kSmallestRow ? 0 : 32767 / largest);
+    for (int i = 0; i < inputs; i += 16, data += 32) {
+      const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+      const __m512i u = _mm512_add_epi32(q, _mm512_set1_epi32(32768));
+      const __m128i low = _mm512_cvtepi32_epi8(u);
+      const __m128i high = _mm512_cvtepi32_epi8(_mm512_srli_epi32(u, 8));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(data), _mm_unpacklo_epi32(high, low));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(data + 16), _mm_unpackhi_epi32(high, low));
+    }
+  }
+}
+
+inline __m512i broadcast(const std::byte* four) {
+  std::int32_t word;
+  std::memcpy(&word, four, sizeof(word));
+  return _mm512_set1_epi32(word);
+}
+
+/// One panel and R rows; few rows have several sets of sums, as in matrix_simd.cc.
+template <int R>
+void few_panel(const QuantizedRows& x, int steps, const std::byte* w, const float* w_scales,
+               const std::int32_t* w_sums, float* y, std::ptrdiff_t y_stride) noexcept {
+  constexpr int kSets = R == 1 ? 4 : R <= 3 ? 2 : 1;
+  const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
+  const std::byte* rows[R];
+  __m512i high[kSets][R], low[kSets][R];
+  RUNNEL_UNROLL
+  for (int r = 0; r < R; ++r) {
+    rows[r] = x.data + r * row_bytes;
+    RUNNEL_UNROLL
+    for (int u = 0; u < kSets; ++u) high[u][r] = low[u][r] = _mm512_setzero_si512();
+  }
+  for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
+    RUNNEL_UNROLL
+    for (int u = 0; u < kSets; ++u, w += kStepBytes) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + kAhead), _MM_HINT_T0);
+      const __m512i weights = _mm512_load_si512(w);
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const std::byte* in = rows[r] + (s + u) * 8;
+        high[u][r] = _mm512_dpbusd_epi32(high[u][r], broadcast(in), weights);
+        low[u][r] = _mm512_dpbusd_epi32(low[u][r], broadcast(in + 4), weights);
+      }
+    }
+  }
+  const __m512i offset = _mm512_slli_epi32(_mm512_loadu_si512(w_sums), 7);
+  RUNNEL_UNROLL
+  for (int r = 0; r < R; ++r) {
+    RUNNEL_UNROLL
+    for (int u = 1; u < kSets; ++u) {
+      high[0][r] = _mm512_add_epi32(high[0][r], high[u][r]);
+      low[0][r] = _mm512_add_epi32(low[0][r], low[u][r]);
+    }
+    high[0][r] = _mm512_sub_epi32(high[0][r], offset);
+    // In double the sum is exact, so that float rounds it once.
+    const __m512d scale = _mm512_set1_pd(256);
+    const __m512d first =
+        _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(high[0][r])), scale,
+                        _mm512_cvtepi32_pd(_mm512_castsi512_si256(low[0][r])));
+    const __m512d second =
+        _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(high[0][r], 1)), scale,
+                        _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(low[0][r], 1)));
+    const __m512 sum = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(first)),
+                                          _mm512_cvtpd_ps(second), 1);
+    const __m512 scales = _mm512_mul_ps(_mm512_set1_ps(x.scales[r]), _mm512_loadu_ps(w_scales));
+    _mm512_storeu_ps(y + r * y_stride, _mm512_mul_ps(sum, scales));
+  }
+}
+
+void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
+              const float* w_scales, const std::int32_t* w_sums, int panels, float* y,
+              std::ptrdiff_t y_stride) noexcept {
+  static constexpr decltype(&few_panel<1>) kKernels[] = {few_panel<1>, few_panel<2>, few_panel<3>,
+                                                         few_panel<4>, few_panel<5>, few_panel<6>,
+                                                         few_panel<7>, few_panel<8>};
+  for (int p = 0; p < panels; ++p, w += std::ptrdiff_t(steps) * kStepBytes) {
+    kKernels[rows - 1](x, steps, w, w_scales + p * kColumns, w_sums + p * kColumns,
+                       y + p * kColumns, y_stride);
+  }
+}
+
+}  // namespace
+}  // namespace runnel::engine
+HWY_POP_ATTRIBUTES
+
+namespace runnel::engine {
+
+void add_avx512_extensions(MatrixKernels& table) {
+  if (__builtin_cpu_supports("avx512vnni")) {
+    table.quantize = quantize;
+    table.few_int8 = few_int8;
+  }
+}
+
+}  // namespace runnel::engine
+
+#else
+
+namespace runnel::engine {
+
+void add_avx512_extensions(MatrixKernels&) {}
+
+}  // namespace runnel::engine
+
+#endif

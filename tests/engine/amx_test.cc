@@ -1,0 +1,238 @@
+#include "engine/kernels/amx.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "engine/packed_matrix.h"
+#include "engine/page_buffer.h"
+
+namespace runnel::engine {
+namespace {
+
+const AmxKernels* kernels() { return amx_usable() ? amx_kernels(Isa::kAmx) : nullptr; }
+
+#define SKIP_WITHOUT_AMX() \
+  if (!kernels()) GTEST_SKIP() << "this processor has no AMX"
+
+float rounded(float x) {  // to bfloat16, to nearest even
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
+}
+
+float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t(bits) << 16); }
+
+std::vector<float> noise(std::size_t n, unsigned seed, float scale = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, scale);
+  std::vector<float> values(n);
+  for (float& x : values) x = normal(random);
+  return values;
+}
+
+double exact_gelu(double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }
+
+/// Value (row, col) of bfloat16 strips.
+float strip_value(const std::byte* strips, int tiles, int row, int col) {
+  const std::byte* at =
+      strips + (std::ptrdiff_t(row / 16) * tiles + col / 32) * 1024 + row % 16 * 64 + col % 32 * 2;
+  std::uint16_t bits;
+  std::memcpy(&bits, at, 2);
+  return from_bf16(bits);
+}
+
+struct Shape3 {
+  int rows, inputs, outputs;
+};
+
+const Shape3 kShapes[] = {{1, 32, 16}, {5, 24, 24}, {32, 64, 32}, {33, 100, 48}, {130, 320, 80}};
+
+TEST(Amx, ProductsOfBFloat16MatchTheSumsOfRoundedValues) {
+  SKIP_WITHOUT_AMX();
+  for (const auto& [rows, inputs, outputs] : kShapes) {
+    const std::vector<float> x = noise(std::size_t(rows * inputs), 1);
+    const std::vector<float> w = noise(std::size_t(outputs * inputs), 2);
+    const std::vector<float> bias = noise(std::size_t(outputs), 3);
+    const std::vector<float> residual = noise(std::size_t(rows * outputs), 4);
+    const PackedMatrix packed(outputs, inputs, Precision::kBFloat16, MemoryUsage::kBalanced,
+                              [&](int o, std::span<float> row) {
+                                std::copy_n(w.data() + o * inputs, inputs, row.data());
+                              });
+    const int tiles = (inputs + 31) / 32, strips = (rows + 31) / 32 * 2;
+    PageBuffer a(std::size_t(strips * tiles) * 1024), scratch(kTileScratch);
+    kernels()->pack_bf16(x.data(), inputs, 0, rows, inputs, nullptr, nullptr, 0, a.data(), tiles);
+    std::vector<float> y(std::size_t(rows * outputs), -7.0f);
+    kernels()->product({.a = a.data(),
+                        .strips = strips,
+                        .k_tiles = tiles,
+                        .b = packed.panel(0),
+                        .panels = packed.panels(),
+                        .rows = rows,
+                        .cols = outputs,
+                        .epilogue = {.bias = bias.data(),
+                                     .activation = Activation::kGelu,
+                                     .residual = residual.data(),
+                                     .residual_stride = outputs},
+                        .y = y.data(),
+                        .y_stride = outputs},
+                       scratch.data());
+    for (int r = 0; r < rows; ++r) {
+      for (int o = 0; o < outputs; ++o) {
+        double sum = bias[std::size_t(o)];
+        for (int i = 0; i < inputs; ++i) {
+          sum += double(rounded(x[std::size_t(r * inputs + i)])) *
+                 rounded(w[std::size_t(o * inputs + i)]);
+        }
+        const std::size_t at = std::size_t(r * outputs + o);
+        ASSERT_NEAR(y[at], exact_gelu(sum) + residual[at], 1e-3 + 5e-5 * std::abs(sum))
+            << rows << ' ' << r << ' ' << o;
+      }
+    }
+  }
+}
+
+TEST(Amx, ProductsOfInt8MatchTheExactIntegerSums) {
+  SKIP_WITHOUT_AMX();
+  for (const auto& [rows, inputs, outputs] : kShapes) {
+    const std::vector<float> x = noise(std::size_t(rows * inputs), 5);
+    const std::vector<float> w = noise(std::size_t(outputs * inputs), 6);
+    const PackedMatrix packed(outputs, inputs, Precision::kInt8, MemoryUsage::kBalanced,
+                              [&](int o, std::span<float> row) {
+                                std::copy_n(w.data() + o * inputs, inputs, row.data());
+                              });
+    const int tiles = (inputs + 63) / 64, strips = (rows + 31) / 32 * 2;
+    PageBuffer a(std::size_t(strips * tiles) * 1024), scratch(kTileScratch);
+    std::vector<float> scales(std::size_t(strips) * 16), row_scratch(std::size_t(tiles) * 64);
+    kernels()->pack_int8(x.data(), inputs, 0, rows, inputs, nullptr, nullptr, 0, a.data(), tiles,
+                         scales.data(), row_scratch.data());
+    PageBuffer y(std::size_t(strips) * std::size_t((outputs + 31) / 32) * 1024);
+    kernels()->product({.a = a.data(),
+                        .a_scales = scales.data(),
+                        .strips = strips,
+                        .k_tiles = tiles,
+                        .b = packed.panel(0),
+                        .b_scales = packed.scales(),
+                        .panels = packed.panels(),
+                        .rows = rows,
+                        .cols = outputs,
+                        .output = TileProduct::Output::kStrips,
+                        .y = y.data(),
+                        .y_stride = (outputs + 31) / 32},
+                       scratch.data());
+    std::vector<float> row(static_cast<std::size_t>(inputs));
+    for (int o = 0; o < outputs; ++o) {
+      packed.read_row(o, row.data());
+      for (int r = 0; r < rows; ++r) {
+        double sum = 0;
+        for (int i = 0; i < inputs; ++i) {
+          const float scale = scales[std::size_t(r)];
+          sum += double(std::nearbyint(x[std::size_t(r * inputs + i)] / scale)) * scale *
+                 row[std::size_t(i)];
+        }
+        const float found = strip_value(y.data(), (outputs + 31) / 32, r, o);
+        ASSERT_NEAR(found, sum, 0.02 + std::abs(sum) * 0.006) << rows << ' ' << r << ' ' << o;
+      }
+    }
+  }
+}
+
+TEST(Amx, PacksNormalisedRows) {
+  SKIP_WITHOUT_AMX();
+  constexpr int kCols = 72, kRows = 3;
+  const std::vector<float> x = noise(kRows * kCols, 7, 3.0f), gamma = noise(kCols, 8),
+                           beta = noise(kCols, 9);
+  PageBuffer strips(2 * 3 * 1024), wide8(2 * 2 * 1024);
+  kernels()->pack_bf16(x.data(), kCols, 0, kRows, kCols, gamma.data(), beta.data(), 1e-5f,
+                       strips.data(), 3);
+  std::vector<float> scales(32);
+  kernels()->strips_to_int8(strips.data(), 3, 0, kRows, wide8.data(), 2, scales.data());
+  for (int r = 0; r < kRows; ++r) {
+    double mean = 0, variance = 0, largest = 0;
+    for (int i = 0; i < kCols; ++i) mean += x[std::size_t(r * kCols + i)] / kCols;
+    for (int i = 0; i < kCols; ++i) {
+      variance += std::pow(x[std::size_t(r * kCols + i)] - mean, 2) / kCols;
+    }
+    for (int i = 0; i < kCols; ++i) {
+      const double expected = (x[std::size_t(r * kCols + i)] - mean) / std::sqrt(variance + 1e-5) *
+                                  gamma[std::size_t(i)] +
+                              beta[std::size_t(i)];
+      EXPECT_NEAR(strip_value(strips.data(), 3, r, i), expected, std::abs(expected) / 200 + 1e-5);
+      largest = std::max(largest, std::abs(double(strip_value(strips.data(), 3, r, i))));
+      const auto q = std::int8_t(wide8.data()[(i / 64) * 1024 + r * 64 + i % 64]);
+      EXPECT_NEAR(q * scales[std::size_t(r)], strip_value(strips.data(), 3, r, i),
+                  scales[std::size_t(r)] * 0.51);
+    }
+    for (int i = kCols; i < 96; ++i) EXPECT_EQ(strip_value(strips.data(), 3, r, i), 0.0f);
+    EXPECT_NEAR(scales[std::size_t(r)] * 127, largest, 1e-5);
+  }
+}
+
+TEST(Amx, AttentionMatchesTheExactOneToBFloat16) {
+  SKIP_WITHOUT_AMX();
+  for (const int dim : {32, 64}) {
+    for (const int n : {1, 31, 256, 300}) {
+      const int heads = 2, stride = 3 * heads * dim, padded = (n + 31) / 32 * 32;
+      std::vector<float> values = noise(std::size_t(n * stride), unsigned(n + dim), 1.5f);
+      std::vector<std::uint16_t> qkv(std::size_t(padded * stride), 0);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        values[i] = rounded(values[i]);
+        qkv[i] = std::uint16_t(std::bit_cast<std::uint32_t>(values[i]) >> 16);
+      }
+      const std::size_t bytes = attention_tile_bytes(n, dim);
+      const int tiles = heads * dim / 32;
+      PageBuffer keys(bytes), vals(bytes), scratch(kAttentionScratch),
+          out(std::size_t(padded / 16 * tiles) * 1024);
+      for (int head = 0; head < heads; ++head) {
+        const TileAttention attention{.qkv = qkv.data() + head * dim,
+                                      .stride = stride,
+                                      .key = heads * dim,
+                                      .value = 2 * heads * dim,
+                                      .n = n,
+                                      .dim = dim,
+                                      .scale = 1.0f / std::sqrt(float(dim)),
+                                      .keys = keys.data(),
+                                      .values = vals.data(),
+                                      .out = out.data(),
+                                      .out_tiles = tiles,
+                                      .out_first_tile = head * dim / 32};
+        kernels()->prepare_attention(attention);
+        kernels()->attend(attention, 0, padded, scratch.data());
+      }
+      double worst = 0;
+      std::vector<double> weights(static_cast<std::size_t>(n));
+      for (int head = 0; head < heads; ++head) {
+        for (int q = 0; q < n; ++q) {
+          const float* query = values.data() + q * stride + head * dim;
+          double total = 0;
+          for (int k = 0; k < n; ++k) {
+            double score = 0;
+            for (int d = 0; d < dim; ++d) {
+              score +=
+                  double(query[d]) * values[std::size_t(k * stride + heads * dim + head * dim + d)];
+            }
+            weights[std::size_t(k)] = std::exp(score / std::sqrt(double(dim)));
+            total += weights[std::size_t(k)];
+          }
+          for (int d = 0; d < dim; ++d) {
+            double sum = 0;
+            for (int k = 0; k < n; ++k) {
+              sum += weights[std::size_t(k)] / total *
+                     values[std::size_t(k * stride + 2 * heads * dim + head * dim + d)];
+            }
+            const double e = std::abs(sum - strip_value(out.data(), tiles, q, head * dim + d));
+            worst = std::max(worst, e / (1 + std::abs(sum)));
+          }
+        }
+      }
+      EXPECT_LT(worst, 0.015) << "dim " << dim << ", n " << n;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace runnel::engine
