@@ -12,34 +12,6 @@ namespace {
 
 constexpr int kReflected = 64;  // samples, at the right end only
 
-// A panel of outputs as one value, for any instruction set: an array in its place would go through
-// memory at every input, at a third of the speed.
-using Lanes [[gnu::vector_size(kPanel * sizeof(float)), gnu::may_alias]] = float;
-
-// `Rows` rows of one panel.
-template <int Rows>
-void panel_of(const Linear& linear, int panel, const float* x, int x_stride, float* y) noexcept {
-  const auto* w =
-      reinterpret_cast<const Lanes*>(linear.weights.data()) + std::ptrdiff_t(panel) * linear.inputs;
-  const auto* bias = reinterpret_cast<const Lanes*>(linear.bias.data()) + panel;
-  Lanes sums[Rows];
-  for (auto& sum : sums) sum = *bias;
-  for (int i = 0; i < linear.inputs; ++i) {
-    for (int r = 0; r < Rows; ++r) sums[r] += w[i] * x[r * x_stride + i];
-  }
-  for (int r = 0; r < Rows; ++r) {
-    *reinterpret_cast<Lanes*>(y + r * linear.outputs + panel * kPanel) = sums[r];
-  }
-}
-
-// y[r] = W·x[r] + b for x rows that lie x_stride apart, and may overlap; y: [Rows, outputs].
-template <int Rows>
-void apply(const Linear& linear, const float* x, int x_stride, float* y) noexcept {
-  for (int panel = 0; panel < linear.outputs / kPanel; ++panel) {
-    panel_of<Rows>(linear, panel, x, x_stride, y);
-  }
-}
-
 void relu(float* x, int n) noexcept {
   for (int i = 0; i < n; ++i) x[i] = x[i] < 0.0f ? 0.0f : x[i];  // NaN stays
 }
@@ -51,15 +23,16 @@ float tanh_of(float x) noexcept { return 1.0f - 2.0f / (1.0f + std::exp(2.0f * x
 
 }  // namespace
 
-Network::Network(std::shared_ptr<const Weights> weights)
+Network::Network(std::shared_ptr<const Weights> weights, engine::Isa isa)
     : weights_(std::move(weights)),
+      kernels_(engine::matrix_kernels(isa)),
       fft_(dsp::shared_fft(kFft)),
       window_(dsp::make_window(dsp::WindowKind::kHann, kFft)),
       windowed_(kFft),
       bins_(kBins),
       scratch_(fft_->scratch_size()),
       audio_(kContext + kBlock + kReflected),
-      frames_((kFrames + 2) * kBins),
+      frames_((kFrames + 2) * kBins + kPanel),
       out1_((kFrames + 1) * 128),
       out2_(2 * 64),
       out3_(64),
@@ -80,18 +53,16 @@ float Network::step(std::span<const float, kBlock> samples) noexcept {
   std::copy(samples.begin(), samples.end(), audio_.begin() + kContext);
   magnitudes();
   // Each row of input is the frames under the kernel, one after another.
-  for (int row = 0; row < kFrames; row += 2) {
-    apply<2>(w.conv1, frames_.data() + row * kBins, kBins, out1_.data() + (1 + row) * 128);
-  }
+  apply(w.conv1, frames_.data(), kBins, kFrames, out1_.data() + 128);
   relu(out1_.data() + 128, kFrames * 128);
-  apply<2>(w.conv2, out1_.data(), 2 * 128, out2_.data());
+  apply(w.conv2, out1_.data(), 2 * 128, 2, out2_.data());
   relu(out2_.data(), 2 * 64);
-  apply<1>(w.conv3, out2_.data(), 0, out3_.data());
+  apply(w.conv3, out2_.data(), 0, 1, out3_.data());
   relu(out3_.data(), 64);
-  apply<1>(w.conv4, out3_.data(), 0, x_h_.data());
+  apply(w.conv4, out3_.data(), 0, 1, x_h_.data());
   relu(x_h_.data(), kHidden);
 
-  apply<1>(w.lstm, x_h_.data(), 0, gates_.data());
+  apply(w.lstm, x_h_.data(), 0, 1, gates_.data());
   float* hidden = x_h_.data() + kHidden;
   const float *i = gates_.data(), *f = i + kHidden, *g = f + kHidden, *o = g + kHidden;
   for (int k = 0; k < kHidden; ++k) {
@@ -100,9 +71,20 @@ float Network::step(std::span<const float, kBlock> samples) noexcept {
   }
   std::copy_n(hidden, kHidden, loud_.data());
   relu(loud_.data(), kHidden);
-  apply<1>(w.probability, loud_.data(), 0, logit_.data());
+  apply(w.probability, loud_.data(), 0, 1, logit_.data());
   std::copy_n(audio_.begin() + kBlock, kContext, audio_.begin());
   return sigmoid(logit_[0]);
+}
+
+// y[r] = W·x[r] + b for x rows that lie x_stride apart, and may overlap; y: [rows, outputs].
+void Network::apply(const Linear& linear, const float* x, int x_stride, int rows,
+                    float* y) noexcept {
+  kernels_.few_f32(x, x_stride, rows, linear.inputs,
+                   reinterpret_cast<const std::byte*>(linear.weights.data()),
+                   linear.outputs / kPanel, y, linear.outputs);
+  for (int r = 0; r < rows; ++r) {
+    for (int o = 0; o < linear.outputs; ++o) y[r * linear.outputs + o] += linear.bias[o];
+  }
 }
 
 void Network::magnitudes() noexcept {

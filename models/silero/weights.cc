@@ -12,14 +12,15 @@ namespace {
 /// `inputs` and `outputs` as the loops see them; weight(output, input) says each value.
 template <class Weight>
 Linear pack(int inputs, int outputs, std::vector<float> bias, Weight weight) {
-  const int padded = (outputs + kPanel - 1) / kPanel * kPanel;
-  Linear linear = {.inputs = inputs,
+  const auto whole = [](int n) { return (n + kPanel - 1) / kPanel * kPanel; };
+  const int padded = whole(outputs), steps = whole(inputs);
+  Linear linear = {.inputs = steps,
                    .outputs = padded,
-                   .weights = AlignedVector<float>(std::size_t(padded) * inputs),
+                   .weights = AlignedVector<float>(std::size_t(padded) * steps),
                    .bias = AlignedVector<float>(bias.begin(), bias.end())};
   linear.bias.resize(padded);
   for (int o = 0; o < outputs; ++o) {
-    float* panel = linear.weights.data() + std::ptrdiff_t(o / kPanel) * inputs * kPanel;
+    float* panel = linear.weights.data() + std::ptrdiff_t(o / kPanel) * steps * kPanel;
     for (int i = 0; i < inputs; ++i) panel[i * kPanel + o % kPanel] = weight(o, i);
   }
   return linear;

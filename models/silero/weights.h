@@ -17,12 +17,12 @@ inline constexpr int kFftHop = 128;  // samples
 inline constexpr int kFrames = 4;    // STFT frames a step
 inline constexpr int kBins = 129;
 inline constexpr int kHidden = 128;  // LSTM units
-inline constexpr int kPanel = 16;    // outputs that lie together
+inline constexpr int kPanel = 16;    // outputs that lie together, and the grain of inputs
 
 /// y = W·x + b. A convolution over frames is one too: its taps are consecutive inputs, as the
-/// frames of a contiguous buffer are.
+/// frames of a contiguous buffer are. Laid out for engine/kernels/matrix.h (float32).
 struct Linear {
-  int inputs = 0;
+  int inputs = 0;                // padded with zero weights to a multiple of 16
   int outputs = 0;               // multiple of kPanel
   AlignedVector<float> weights;  // [outputs / kPanel][inputs][kPanel]
   AlignedVector<float> bias;     // [outputs]

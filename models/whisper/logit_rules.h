@@ -10,10 +10,10 @@
 namespace runnel::models::whisper {
 
 struct LogitRuleOptions {
-  std::vector<int> suppress;        // at every step
-  std::vector<int> begin_suppress;  // at the first
-  bool timestamps = true;           // the rules below; otherwise nothing is said about them
-  int max_initial_timestamp = 50;   // highest first timestamp, in 20 ms; −1: any
+  std::vector<int> suppress = {};        // at every step
+  std::vector<int> begin_suppress = {};  // at the first
+  bool timestamps = true;                // the rules below; otherwise nothing is said about them
+  int max_initial_timestamp = 50;        // highest first timestamp, in 20 ms; −1: any
 };
 
 /// The rules of Whisper's decoding (openai-whisper, decoding.py: SuppressBlank, SuppressTokens,

@@ -45,9 +45,9 @@ class TokenScores {
   void update(int block) noexcept;
 
   int vocab_size_;
-  AlignedVector<float> scores_;     // filled up to whole blocks with −∞
+  AlignedVector<float> scores_;  // filled up to whole blocks with −∞
   std::vector<float> block_max_;
-  std::vector<double> block_sum_;   // of sample()
+  std::vector<double> block_sum_;  // of sample()
 };
 
 }  // namespace runnel::models::whisper

@@ -109,8 +109,7 @@ std::vector<Candidate> TokenSearch::beam(const LogitRules& rules, const SearchSt
       const int found = scores_.top(best);
       for (int i = 0; i < found; ++i) {
         const float logprob = float(best[i].score - log_sum);
-        extensions.push_back(
-            {b, best[i].token, logprob, beams[b].candidate.sum_logprob + logprob});
+        extensions.push_back({b, best[i].token, logprob, beams[b].candidate.sum_logprob + logprob});
       }
     }
     std::stable_sort(extensions.begin(), extensions.end(),

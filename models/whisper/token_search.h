@@ -16,10 +16,10 @@ namespace runnel::models::whisper {
 
 /// Where a search begins: right after a prefill.
 struct SearchStart {
-  std::span<const float> logits;    // [vocab_size], after the last token of the prompt
-  int prompt_tokens = 0;            // tokens that the decoder has seen
-  std::span<const int> generated;   // those of them that the rules count as generated (a prefix)
-  int max_tokens = 224;             // to generate
+  std::span<const float> logits;   // [vocab_size], after the last token of the prompt
+  int prompt_tokens = 0;           // tokens that the decoder has seen
+  std::span<const int> generated;  // those of them that the rules count as generated (a prefix)
+  int max_tokens = 224;            // to generate
 };
 
 /// What a search found. Log-probabilities are after the rules, at temperature 1.
@@ -33,10 +33,10 @@ struct Candidate {
 };
 
 struct SamplingOptions {
-  double temperature = 0;     // 0: the best token
-  int count = 1;              // candidates, drawn independently
+  double temperature = 0;  // 0: the best token
+  int count = 1;           // candidates, drawn independently
   std::uint64_t seed = 0;
-  std::uint64_t stream = 0;   // of the seed: which window and attempt
+  std::uint64_t stream = 0;  // of the seed: which window and attempt
 };
 
 struct BeamOptions {

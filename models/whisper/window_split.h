@@ -22,9 +22,9 @@ struct WindowSplit {
 };
 
 /// As openai-whisper's transcribe.py: a segment ends between two timestamps in a row, and what
-/// follows the last of such pairs is unfinished and left to the next window, unless a lone timestamp
-/// closes it. Without a pair all tokens are one segment, up to its last timestamp if it has one.
-/// `window_frames`: mel frames of audio in the window. advance ≥ 1 if window_frames ≥ 1.
+/// follows the last of such pairs is unfinished and left to the next window, unless a lone
+/// timestamp closes it. Without a pair all tokens are one segment, up to its last timestamp if it
+/// has one. `window_frames`: mel frames of audio in the window. advance ≥ 1 if window_frames ≥ 1.
 WindowSplit split_window(std::span<const int> tokens, int first_timestamp, int window_frames);
 
 }  // namespace runnel::models::whisper
