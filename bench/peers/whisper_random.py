@@ -123,7 +123,7 @@ class Maker:
         yield ("model.decoder.embed_tokens.weight", "decoder.token_embedding.weight",
                (self.vocab, d), "embedding")
         yield ("model.decoder.embed_positions.weight", "decoder.positional_embedding",
-               (TEXT_CTX, d), "linear")
+               (TEXT_CTX, d), "positions")
         yield from self.layers("decoder", self.decoder_layers)
         yield "model.decoder.layer_norm.weight", "decoder.ln.weight", (d,), "gain"
         yield "model.decoder.layer_norm.bias", "decoder.ln.bias", (d,), "last bias"
@@ -164,8 +164,10 @@ class Maker:
             values = np.concatenate([np.sin(angle), np.cos(angle)], 1)
         elif kind == "gain":
             values = 1 + self.normal(name, shape, 0.1)
+        elif kind == "positions":
+            values = self.normal(name, shape, 0.5)  # enough that each position has its own token
         elif kind == "bias":
-            values = self.normal(name, shape, 0.1)
+            values = self.normal(name, shape, 0.02)  # larger ones would drown what was said
         elif kind == "last bias":
             values = self.last_bias()
         else:
@@ -174,9 +176,7 @@ class Maker:
             values = self.normal(name, shape, 1 / math.sqrt(fan_in * smaller))
             if kind == "embedding":
                 # A logit of an ordinary token is about N(0, 1); these lose 0.2 · 0.2 · d ≥ 15.
-                time_stamps = self.vocab - 1501
-                for row in (END_OF_TEXT, *range(time_stamps, self.vocab)):
-                    values[row] -= self.last_bias()
+                values[[END_OF_TEXT, *range(self.vocab - 1501, self.vocab)]] -= self.last_bias()
         return values.astype(np.float16)
 
 
