@@ -1,9 +1,11 @@
 // The vector versions, written once on Highway and compiled for each instruction set.
 #include "engine/kernels/matrix_simd.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/kernels/matrix_blocks.h"
+#include "engine/kernels/matrix_few.h"
 #include "engine/kernels/matrix_plain.h"
 #include "engine/kernels/number.h"
 
@@ -40,8 +42,8 @@ constexpr int kLanes = int(hn::MaxLanes(D()));
 constexpr int kParts = kColumns / kLanes;  // registers of a panel's columns
 constexpr int kRegisters = HWY_TARGET == HWY_AVX2 ? 16 : 32;
 
-/// How far ahead memory is asked for: what arrives while the processor works on as much.
-constexpr int kAhead = 32 * kStepBytes;
+/// How far ahead memory is asked for.
+constexpr int kAhead = 8 * kStepBytes;
 
 HWY_INLINE void prefetch_step(const std::byte* step) { hwy::Prefetch(step + kAhead); }
 
@@ -128,70 +130,75 @@ struct Float16 {
   }
 };
 
-using FewRows = void (*)(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w,
-                         float* y, std::ptrdiff_t y_stride) noexcept;
+using FewBlock = void (*)(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w,
+                          float* y, std::ptrdiff_t y_stride) noexcept;
 
-/// One panel and R rows. Few rows have several sets of sums, so that no multiply-add waits for the
-/// one before it.
-template <class T, int R>
-void few_rows(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w, float* y,
-              std::ptrdiff_t y_stride) noexcept {
-  constexpr int kSets = R * T::kSums >= 8 ? 1 : R * T::kSums >= 4 ? 2 : 4;
-  V sums[kSets][R][T::kSums];
+/// P panels and R rows. Few of both have several sets of sums, so that no multiply-add waits for
+/// the one before it.
+template <class T, int R, int P>
+void few_block(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w, float* y,
+               std::ptrdiff_t y_stride) noexcept {
+  constexpr int kChains = P * R * T::kSums;
+  constexpr int kSets = kChains >= 8 ? 1 : kChains >= 4 ? 2 : 4;
+  const std::ptrdiff_t panel_bytes = std::ptrdiff_t(steps) * kStepBytes;
+  V sums[kSets][P][R][T::kSums];
   const float* rows[R];
   RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
-    rows[r] = x + r * x_stride;
+  for (int r = 0; r < R; ++r) rows[r] = x + r * x_stride;
+  RUNNEL_UNROLL
+  for (int u = 0; u < kSets; ++u) {
     RUNNEL_UNROLL
-    for (int i = 0; i < T::kSums; ++i) {
+    for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
-      for (int u = 0; u < kSets; ++u) sums[u][r][i] = hn::Zero(D());
+      for (int r = 0; r < R; ++r) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < T::kSums; ++i) sums[u][p][r][i] = hn::Zero(D());
+      }
     }
   }
   for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
     RUNNEL_UNROLL
-    for (int u = 0; u < kSets; ++u) {
-      prefetch_step(w);
-      T::template step<R>(rows, (s + u) * T::kGroup, w, sums[u]);
-      w += kStepBytes;
+    for (int u = 0; u < kSets; ++u, w += kStepBytes) {
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        prefetch_step(w + p * panel_bytes);
+        T::template step<R>(rows, (s + u) * T::kGroup, w + p * panel_bytes, sums[u][p]);
+      }
     }
   }
   RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
+  for (int p = 0; p < P; ++p) {
     RUNNEL_UNROLL
-    for (int i = 0; i < T::kSums; ++i) {
+    for (int r = 0; r < R; ++r) {
       RUNNEL_UNROLL
-      for (int u = 1; u < kSets; ++u) sums[0][r][i] = hn::Add(sums[0][r][i], sums[u][r][i]);
+      for (int i = 0; i < T::kSums; ++i) {
+        RUNNEL_UNROLL
+        for (int u = 1; u < kSets; ++u) {
+          sums[0][p][r][i] = hn::Add(sums[0][p][r][i], sums[u][p][r][i]);
+        }
+      }
+      T::finish(sums[0][p][r], y + r * y_stride + p * kColumns);
     }
-    T::finish(sums[0][r], y + r * y_stride);
   }
 }
 
-/// Rows whose sums fit in the registers, beside a few for the weights.
 template <class T>
-constexpr int kRowsAtOnce = HWY_MIN(kFewRows, (kRegisters - 4) / T::kSums);
+struct FewOf {
+  template <int R, int P>
+  struct Block {
+    static constexpr FewBlock run = few_block<T, R, P>;
+  };
+  using Kernels = FewKernels<FewBlock, Block, kRegisters, T::kSums>;
+};
 
 template <class T>
 void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std::byte* w,
          int panels, float* y, std::ptrdiff_t y_stride) noexcept {
-  static constexpr FewRows kKernels[] = {
-      few_rows<T, 1>,
-      few_rows<T, HWY_MIN(2, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(3, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(4, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(5, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(6, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(7, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(8, kRowsAtOnce<T>)>,
-  };
-  const int passes = (rows + kRowsAtOnce<T> - 1) / kRowsAtOnce<T>;
-  const int most = (rows + passes - 1) / passes;
-  for (int p = 0; p < panels; ++p, w += std::ptrdiff_t(steps) * kStepBytes) {
-    for (int r = 0; r < rows; r += most) {
-      kKernels[HWY_MIN(most, rows - r) - 1](x + r * x_stride, x_stride, steps, w,
-                                            y + r * y_stride + p * kColumns, y_stride);
-    }
-  }
+  for_few_blocks<typename FewOf<T>::Kernels>(
+      rows, panels, [&](FewBlock kernel, int r, int, int p, int) {
+        kernel(x + r * x_stride, x_stride, steps, w + std::ptrdiff_t(p) * steps * kStepBytes,
+               y + r * y_stride + p * kColumns, y_stride);
+      });
 }
 
 // int8, two 16-bit products a lane. The sums of a lane grow by at most 2 · 32767 · 127 a step, so
@@ -201,83 +208,89 @@ void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std
 constexpr int kExactSteps = 256;
 constexpr int kQuantizedSums = 2 * kParts;  // two lanes an output
 
-using FewQuantized = void (*)(const std::byte* x, int steps, const std::byte* w, double* sums);
+using FewQuantized = void (*)(const std::byte* x, int steps, const std::byte* w, double* totals);
 
-/// sums [R, 32]: of even and odd pairs of inputs.
-template <int R>
-void few_quantized(const std::byte* x, int steps, const std::byte* w, double* totals) {
-  const hn::Repartition<std::int16_t, D> d16;
-  const hn::Rebind<std::int8_t, decltype(d16)> d8;
-  const hn::RebindToSigned<D> d32;
-  const hn::Repartition<std::int64_t, D> d64;
-  const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
-  for (int begin = 0; begin < steps; begin += kExactSteps) {
-    hn::VFromD<decltype(d32)> sums[R][kQuantizedSums];
-    RUNNEL_UNROLL
-    for (int r = 0; r < R; ++r) {
+/// totals [P, R, 32]: of even and odd pairs of inputs.
+template <int R, int P>
+struct QuantizedBlock {
+  static void run(const std::byte* x, int steps, const std::byte* w, double* totals) {
+    const hn::Repartition<std::int16_t, D> d16;
+    const hn::Rebind<std::int8_t, decltype(d16)> d8;
+    const hn::RebindToSigned<D> d32;
+    const hn::Repartition<std::int64_t, D> d64;
+    const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
+    const std::ptrdiff_t panel_bytes = std::ptrdiff_t(steps) * kStepBytes;
+    for (int begin = 0; begin < steps; begin += kExactSteps) {
+      hn::VFromD<decltype(d32)> sums[P][R][kQuantizedSums];
       RUNNEL_UNROLL
-      for (int i = 0; i < kQuantizedSums; ++i) sums[r][i] = hn::Zero(d32);
-    }
-    const int end = HWY_MIN(begin + kExactSteps, steps);
-    for (int s = begin; s < end; ++s, w += kStepBytes) {
-      prefetch_step(w);
-      hn::VFromD<decltype(d16)> in[R];
-      RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
-        std::int64_t four;
-        std::memcpy(&four, x + r * row_bytes + s * 8, sizeof(four));
-        in[r] = hn::BitCast(d16, hn::Set(d64, four));
-      }
-      RUNNEL_UNROLL
-      for (int i = 0; i < kQuantizedSums; ++i) {
-        const auto weights = hn::PromoteTo(
-            d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(w) + i * 2 * kLanes));
+      for (int p = 0; p < P; ++p) {
         RUNNEL_UNROLL
         for (int r = 0; r < R; ++r) {
-          auto unused = hn::Zero(d32);
-          sums[r][i] = hn::ReorderWidenMulAccumulate(d32, weights, in[r], sums[r][i], unused);
+          RUNNEL_UNROLL
+          for (int i = 0; i < kQuantizedSums; ++i) sums[p][r][i] = hn::Zero(d32);
+        }
+      }
+      const int end = std::min(begin + kExactSteps, steps);
+      for (int s = begin; s < end; ++s, w += kStepBytes) {
+        hn::VFromD<decltype(d16)> in[R];
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) {
+          std::int64_t four;
+          std::memcpy(&four, x + r * row_bytes + s * 8, sizeof(four));
+          in[r] = hn::BitCast(d16, hn::Set(d64, four));
+        }
+        RUNNEL_UNROLL
+        for (int p = 0; p < P; ++p) {
+          const std::byte* step = w + p * panel_bytes;
+          prefetch_step(step);
+          RUNNEL_UNROLL
+          for (int i = 0; i < kQuantizedSums; ++i) {
+            const auto weights = hn::PromoteTo(
+                d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(step) + i * 2 * kLanes));
+            RUNNEL_UNROLL
+            for (int r = 0; r < R; ++r) {
+              auto unused = hn::Zero(d32);
+              sums[p][r][i] =
+                  hn::ReorderWidenMulAccumulate(d32, weights, in[r], sums[p][r][i], unused);
+            }
+          }
+        }
+      }
+      double* total = totals;
+      for (int p = 0; p < P; ++p) {
+        for (int r = 0; r < R; ++r, total += 2 * kColumns) {
+          std::int32_t lanes[2 * kColumns];
+          RUNNEL_UNROLL
+          for (int i = 0; i < kQuantizedSums; ++i) {
+            hn::StoreU(sums[p][r][i], d32, lanes + i * kLanes);
+          }
+          for (int j = 0; j < 2 * kColumns; ++j) total[j] += double(lanes[j]);
         }
       }
     }
-    for (int r = 0; r < R; ++r) {
-      std::int32_t lanes[2 * kColumns];
-      RUNNEL_UNROLL
-      for (int i = 0; i < kQuantizedSums; ++i) hn::StoreU(sums[r][i], d32, lanes + i * kLanes);
-      for (int j = 0; j < 2 * kColumns; ++j) totals[r * 2 * kColumns + j] += double(lanes[j]);
-    }
   }
-}
+};
 
 void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t*, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
-  constexpr int kAtOnce = HWY_MIN(kFewRows, (kRegisters - 4) / kQuantizedSums);
-  static constexpr FewQuantized kKernels[] = {
-      few_quantized<1>,
-      few_quantized<HWY_MIN(2, kAtOnce)>,
-      few_quantized<HWY_MIN(3, kAtOnce)>,
-      few_quantized<HWY_MIN(4, kAtOnce)>,
-      few_quantized<HWY_MIN(5, kAtOnce)>,
-      few_quantized<HWY_MIN(6, kAtOnce)>,
-      few_quantized<HWY_MIN(7, kAtOnce)>,
-      few_quantized<HWY_MIN(8, kAtOnce)>,
-  };
-  const int passes = (rows + kAtOnce - 1) / kAtOnce, most = (rows + passes - 1) / passes;
-  for (int p = 0; p < panels; ++p, w += std::ptrdiff_t(steps) * kStepBytes) {
-    double totals[kFewRows * 2 * kColumns] = {};
-    for (int r = 0; r < rows; r += most) {
-      kKernels[HWY_MIN(most, rows - r) - 1](x.data + std::ptrdiff_t(r) * steps * 8, steps, w,
-                                            totals + r * 2 * kColumns);
-    }
-    for (int r = 0; r < rows; ++r) {
-      const double* total = totals + r * 2 * kColumns;
-      float* out = y + r * y_stride + p * kColumns;
-      for (int j = 0; j < kColumns; ++j) {
-        out[j] =
-            float(total[2 * j] + total[2 * j + 1]) * (x.scales[r] * w_scales[p * kColumns + j]);
-      }
-    }
-  }
+  using Kernels = FewKernels<FewQuantized, QuantizedBlock, kRegisters, kQuantizedSums>;
+  for_few_blocks<Kernels>(
+      rows, panels, [&](FewQuantized kernel, int first_row, int block_rows, int first, int beside) {
+        double totals[kRegisters * 2 * kColumns] = {};  // more than block_rows · beside
+        kernel(x.data + std::ptrdiff_t(first_row) * steps * 8, steps,
+               w + std::ptrdiff_t(first) * steps * kStepBytes, totals);
+        const double* total = totals;
+        for (int p = first; p < first + beside; ++p) {
+          for (int r = first_row; r < first_row + block_rows; ++r, total += 2 * kColumns) {
+            float* out = y + r * y_stride + p * kColumns;
+            for (int j = 0; j < kColumns; ++j) {
+              out[j] = float(total[2 * j] + total[2 * j + 1]) *
+                       (x.scales[r] * w_scales[p * kColumns + j]);
+            }
+          }
+        }
+      });
 }
 
 /// data: [rows, inputs] of std::int16_t, as the plain one.
