@@ -63,41 +63,32 @@ inline __m512i broadcast(const std::byte* four) {
   return _mm512_set1_epi32(word);
 }
 
-using FewQuantized = void (*)(const QuantizedRows& x, int first_row, int steps, const std::byte* w,
-                              const float* w_scales, const std::int32_t* w_sums, float* y,
-                              std::ptrdiff_t y_stride);
+/// A panel's 16 sums of high bytes and of low ones.
+struct QuantizedSums {
+  __m512i high, low;
+};
 
-/// float of 256 · high + low: in double the sum is exact, so that it is rounded once.
-inline __m512 combine(__m512i high, __m512i low) {
-  const __m512d scale = _mm512_set1_pd(256);
-  const __m512d first = _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(high)), scale,
-                                        _mm512_cvtepi32_pd(_mm512_castsi512_si256(low)));
-  const __m512d second =
-      _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(high, 1)), scale,
-                      _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(low, 1)));
-  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(first)), _mm512_cvtpd_ps(second),
-                            1);
-}
-
-/// P panels and R rows; few of both have several sets of sums, as in matrix_simd.cc.
+/// P panels and R rows; few sums come in several sets, as in matrix_simd.cc.
 template <int R, int P>
 struct QuantizedBlock {
-  static void run(const QuantizedRows& x, int first_row, int steps, const std::byte* w,
-                  const float* w_scales, const std::int32_t* w_sums, float* y,
-                  std::ptrdiff_t y_stride) {
+  static void run(const std::byte* x, std::ptrdiff_t row_bytes, int steps, const std::byte* w,
+                  std::ptrdiff_t panel_bytes, std::byte* buffer, bool first) noexcept {
     constexpr int kSets = R * P == 1 ? 4 : R * P <= 3 ? 2 : 1;
-    const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
-    const std::ptrdiff_t panel_bytes = std::ptrdiff_t(steps) * kStepBytes;
+    auto* at = reinterpret_cast<QuantizedSums*>(buffer);
     const std::byte* rows[R];
     RUNNEL_UNROLL
-    for (int r = 0; r < R; ++r) rows[r] = x.data + (first_row + r) * row_bytes;
+    for (int r = 0; r < R; ++r) rows[r] = x + r * row_bytes;
     __m512i high[kSets][R][P], low[kSets][R][P];
     RUNNEL_UNROLL
-    for (int u = 0; u < kSets; ++u) {
+    for (int r = 0; r < R; ++r) {
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < P; ++p) {
         RUNNEL_UNROLL
-        for (int p = 0; p < P; ++p) high[u][r][p] = low[u][r][p] = _mm512_setzero_si512();
+        for (int u = 0; u < kSets; ++u) high[u][r][p] = low[u][r][p] = _mm512_setzero_si512();
+        if (!first) {
+          high[0][r][p] = at[p * kFewRows + r].high;
+          low[0][r][p] = at[p * kFewRows + r].low;
+        }
       }
     }
     for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
@@ -124,8 +115,6 @@ struct QuantizedBlock {
     }
     RUNNEL_UNROLL
     for (int p = 0; p < P; ++p) {
-      const int column = p * kColumns;
-      const __m512i offset = _mm512_slli_epi32(_mm512_loadu_si512(w_sums + column), 7);
       RUNNEL_UNROLL
       for (int r = 0; r < R; ++r) {
         RUNNEL_UNROLL
@@ -133,23 +122,49 @@ struct QuantizedBlock {
           high[0][r][p] = _mm512_add_epi32(high[0][r][p], high[u][r][p]);
           low[0][r][p] = _mm512_add_epi32(low[0][r][p], low[u][r][p]);
         }
-        const __m512 sum = combine(_mm512_sub_epi32(high[0][r][p], offset), low[0][r][p]);
-        const __m512 scales = _mm512_mul_ps(_mm512_set1_ps(x.scales[first_row + r]),
-                                            _mm512_loadu_ps(w_scales + column));
-        _mm512_storeu_ps(y + r * y_stride + column, _mm512_mul_ps(sum, scales));
+        at[p * kFewRows + r] = {high[0][r][p], low[0][r][p]};
       }
     }
   }
 };
 
+/// float of 256 · high + low: in double the sum is exact, so that it is rounded once.
+inline __m512 combine(__m512i high, __m512i low) {
+  const __m512d scale = _mm512_set1_pd(256);
+  const __m512d first = _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(high)), scale,
+                                        _mm512_cvtepi32_pd(_mm512_castsi512_si256(low)));
+  const __m512d second =
+      _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(high, 1)), scale,
+                      _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(low, 1)));
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(first)), _mm512_cvtpd_ps(second),
+                            1);
+}
+
 void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t* w_sums, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
-  using Kernels = FewKernels<FewQuantized, QuantizedBlock, 32, 2>;
-  for_few_blocks<Kernels>(rows, panels, [&](FewQuantized kernel, int r, int, int p, int) {
-    kernel(x, r, steps, w + std::ptrdiff_t(p) * steps * kStepBytes, w_scales + p * kColumns,
-           w_sums + p * kColumns, y + r * y_stride + p * kColumns, y_stride);
-  });
+  using Kernels = FewKernels<QuantizedBlock, 32, 2, int(sizeof(QuantizedSums))>;
+  multiply_few<Kernels>(
+      {.x = x.data,
+       .row_bytes = std::ptrdiff_t(steps) * 8,
+       .step_bytes = 8,
+       .rows = rows,
+       .steps = steps,
+       .w = w,
+       .panels = panels},
+      steps, [&](const std::byte* buffer, int first, int count, int, bool) {
+        const auto* sums = reinterpret_cast<const QuantizedSums*>(buffer);
+        for (int p = 0; p < count; ++p, sums += kFewRows) {
+          const int column = (first + p) * kColumns;
+          const __m512i offset = _mm512_slli_epi32(_mm512_loadu_si512(w_sums + column), 7);
+          for (int r = 0; r < rows; ++r) {
+            const __m512 sum = combine(_mm512_sub_epi32(sums[r].high, offset), sums[r].low);
+            const __m512 scales =
+                _mm512_mul_ps(_mm512_set1_ps(x.scales[r]), _mm512_loadu_ps(w_scales + column));
+            _mm512_storeu_ps(y + r * y_stride + column, _mm512_mul_ps(sum, scales));
+          }
+        }
+      });
 }
 
 }  // namespace

@@ -1,11 +1,27 @@
-// How the "few" kernels share out rows and panels over registers.
+// A few rows times panels: the loops around the kernels that hold sums in registers.
+//
+// A processor foresees each panel as a stream of its own, and eight streams bring half as much
+// again from memory as one. So eight panels are read side by side: as many at once as registers
+// hold the sums of, and those in turns of some steps, sums waiting in a buffer.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
+
+#include "engine/kernels/matrix.h"
 
 namespace runnel::engine {
+
+inline constexpr int kSideBySide = 8;  // panels
+inline constexpr int kTurnSteps = 16;  // a turn; a divisor of every number of steps
+
+/// Adds `steps` steps of a block of rows and panels to sums[panel][kFewRows][kSums registers'
+/// worth], or starts them at zero where `first`.
+using FewKernel = void (*)(const std::byte* x, std::ptrdiff_t row_bytes, int steps,
+                           const std::byte* w, std::ptrdiff_t panel_bytes, std::byte* sums,
+                           bool first) noexcept;
 
 /// Registers for weights and inputs, beside the sums.
 constexpr int spare_registers(int registers) { return registers == 16 ? 4 : 6; }
@@ -15,10 +31,9 @@ constexpr int rows_at_once(int registers, int sums, int rows) {
   return std::min(rows, (registers - spare_registers(registers)) / sums);
 }
 
-/// The panels, 1, 2, 4 or 8 and at most so many, that `rows` rows read side by side: a processor
-/// foresees each as a stream of its own, and eight streams bring half as much again as one.
+/// The panels, 1, 2, 4 or 8 and at most so many, whose sums with so many rows fit.
 constexpr int panels_at_once(int registers, int sums, int rows, int panels) {
-  int most = 8;
+  int most = kSideBySide;
   while (most > 1 &&
          (most > panels || rows * sums * most + spare_registers(registers) > registers)) {
     most /= 2;
@@ -26,39 +41,68 @@ constexpr int panels_at_once(int registers, int sums, int rows, int panels) {
   return most;
 }
 
-/// Kernel functions by their rows and panels; where so many do not fit, of as many as do.
-template <class Function, template <int, int> class Kernel, int kOfRegisters, int kOfSums>
+/// Kernels by their rows and panels; where so many do not fit, of as many as do. A row and panel
+/// have kSums registers; a buffer holds kSumBytes of them.
+template <template <int, int> class Kernel, int kOfRegisters, int kOfSums, int kOfSumBytes>
 struct FewKernels {
-  static constexpr int kRegisters = kOfRegisters, kSums = kOfSums;  // kSums: of a row and panel
+  static constexpr int kRegisters = kOfRegisters, kSums = kOfSums, kSumBytes = kOfSumBytes;
+
   template <int R, int P>
-  static constexpr Function pick() {
+  static constexpr FewKernel pick() {
     constexpr int kRows = rows_at_once(kRegisters, kSums, R);
     return Kernel<kRows, panels_at_once(kRegisters, kSums, kRows, P)>::run;
   }
   template <int R>
-  static constexpr std::array<Function, 4> row() {
+  static constexpr std::array<FewKernel, 4> row() {
     return {pick<R, 1>(), pick<R, 2>(), pick<R, 4>(), pick<R, 8>()};
   }
-  static constexpr std::array<Function, 4> kAll[] = {row<1>(), row<2>(), row<3>(), row<4>(),
-                                                     row<5>(), row<6>(), row<7>(), row<8>()};
-  static Function of(int rows, int panels) {
+  static constexpr std::array<FewKernel, 4> kAll[] = {row<1>(), row<2>(), row<3>(), row<4>(),
+                                                      row<5>(), row<6>(), row<7>(), row<8>()};
+  static FewKernel of(int rows, int panels) {
     return kAll[rows - 1][std::bit_width(unsigned(panels)) - 1];
   }
 };
 
-/// Calls multiply(kernel, first row, its rows, first panel, its panels) for blocks that fit.
-template <class Kernels, class Multiply>
-void for_few_blocks(int rows, int panels, const Multiply& multiply) {
+struct FewOperands {
+  const std::byte* x;
+  std::ptrdiff_t row_bytes;
+  int step_bytes;  // of a row
+  int rows;
+  int steps;
+  const std::byte* w;
+  int panels;
+};
+
+/// Calls finish(sums, first panel, panels, first step, whether all steps are done) for each group
+/// of panels after every `exact_steps`, a multiple of kTurnSteps, and after the last.
+template <class Kernels, class Finish>
+void multiply_few(const FewOperands& o, int exact_steps, const Finish& finish) noexcept {
   constexpr int kRegisters = Kernels::kRegisters, kSums = Kernels::kSums;
-  const int limit = rows_at_once(kRegisters, kSums, rows);
-  const int passes = (rows + limit - 1) / limit, most = (rows + passes - 1) / passes;
-  for (int p = 0; p < panels;) {
-    const int beside = panels_at_once(kRegisters, kSums, most, panels - p);
-    for (int r = 0; r < rows; r += most) {
-      const int count = std::min(most, rows - r);
-      multiply(Kernels::of(count, beside), r, count, p, beside);
+  constexpr int kPanelBytes = kFewRows * Kernels::kSumBytes;
+  alignas(64) std::byte sums[kSideBySide * kPanelBytes];
+  const std::ptrdiff_t panel_bytes = std::ptrdiff_t(o.steps) * 64;
+  const int limit = rows_at_once(kRegisters, kSums, o.rows);
+  const int passes = (o.rows + limit - 1) / limit, most = (o.rows + passes - 1) / passes;
+  for (int group = 0; group < o.panels; group += kSideBySide) {
+    const int beside = std::min(kSideBySide, o.panels - group);
+    const bool one_block = passes == 1 && panels_at_once(kRegisters, kSums, most, beside) == beside;
+    for (int begin = 0; begin < o.steps; begin += exact_steps) {
+      const int end = std::min(begin + exact_steps, o.steps);
+      const int turn = one_block ? end - begin : kTurnSteps;
+      for (int s = begin; s < end; s += turn) {
+        for (int p = 0; p < beside;) {
+          const int panels = panels_at_once(kRegisters, kSums, most, beside - p);
+          for (int r = 0; r < o.rows; r += most) {
+            const FewKernel kernel = Kernels::of(std::min(most, o.rows - r), panels);
+            kernel(o.x + r * o.row_bytes + std::ptrdiff_t(s) * o.step_bytes, o.row_bytes, turn,
+                   o.w + (group + p) * panel_bytes + std::ptrdiff_t(s) * 64, panel_bytes,
+                   sums + p * kPanelBytes + r * Kernels::kSumBytes, s == begin);
+          }
+          p += panels;
+        }
+      }
+      finish(sums, group, beside, begin, end == o.steps);
     }
-    p += beside;
   }
 }
 

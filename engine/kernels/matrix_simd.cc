@@ -64,10 +64,7 @@ struct Float32 {
       }
     }
   }
-  static HWY_INLINE void finish(const V (&sums)[kSums], float* y) {
-    RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) hn::StoreU(sums[i], D(), y + i * kLanes);
-  }
+  static void finish(const float* sums, float* y) { std::copy_n(sums, kColumns, y); }
 };
 
 struct BFloat16 {
@@ -89,7 +86,7 @@ struct BFloat16 {
       }
     }
   }
-  static HWY_INLINE void finish(const V (&sums)[kSums], float* y) { Float32::finish(sums, y); }
+  static void finish(const float* sums, float* y) { std::copy_n(sums, kColumns, y); }
 };
 
 /// Widened in the order in which they lie: an output's pair of inputs has a sum each.
@@ -119,85 +116,92 @@ struct Float16 {
       for (int r = 0; r < R; ++r) sums[r][i] = hn::MulAdd(weights, in[r], sums[r][i]);
     }
   }
-  static HWY_INLINE void finish(const V (&sums)[kSums], float* y) {
-    const D d;
-    RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-      const V even = hn::ConcatEven(d, sums[2 * i + 1], sums[2 * i]);
-      const V odd = hn::ConcatOdd(d, sums[2 * i + 1], sums[2 * i]);
-      hn::StoreU(hn::Add(even, odd), d, y + i * kLanes);
-    }
+  static void finish(const float* sums, float* y) {
+    for (int j = 0; j < kColumns; ++j) y[j] = sums[2 * j] + sums[2 * j + 1];
   }
 };
 
-using FewBlock = void (*)(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w,
-                          float* y, std::ptrdiff_t y_stride) noexcept;
-
-/// P panels and R rows. Few of both have several sets of sums, so that no multiply-add waits for
-/// the one before it.
-template <class T, int R, int P>
-void few_block(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w, float* y,
-               std::ptrdiff_t y_stride) noexcept {
-  constexpr int kChains = P * R * T::kSums;
-  constexpr int kSets = kChains >= 8 ? 1 : kChains >= 4 ? 2 : 4;
-  const std::ptrdiff_t panel_bytes = std::ptrdiff_t(steps) * kStepBytes;
-  V sums[kSets][P][R][T::kSums];
-  const float* rows[R];
-  RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) rows[r] = x + r * x_stride;
-  RUNNEL_UNROLL
-  for (int u = 0; u < kSets; ++u) {
-    RUNNEL_UNROLL
-    for (int p = 0; p < P; ++p) {
-      RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
-        RUNNEL_UNROLL
-        for (int i = 0; i < T::kSums; ++i) sums[u][p][r][i] = hn::Zero(D());
-      }
-    }
-  }
-  for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
-    RUNNEL_UNROLL
-    for (int u = 0; u < kSets; ++u, w += kStepBytes) {
-      RUNNEL_UNROLL
-      for (int p = 0; p < P; ++p) {
-        prefetch_step(w + p * panel_bytes);
-        T::template step<R>(rows, (s + u) * T::kGroup, w + p * panel_bytes, sums[u][p]);
-      }
-    }
-  }
-  RUNNEL_UNROLL
-  for (int p = 0; p < P; ++p) {
-    RUNNEL_UNROLL
-    for (int r = 0; r < R; ++r) {
-      RUNNEL_UNROLL
-      for (int i = 0; i < T::kSums; ++i) {
-        RUNNEL_UNROLL
-        for (int u = 1; u < kSets; ++u) {
-          sums[0][p][r][i] = hn::Add(sums[0][p][r][i], sums[u][p][r][i]);
-        }
-      }
-      T::finish(sums[0][p][r], y + r * y_stride + p * kColumns);
-    }
-  }
-}
+/// Few sums come in several sets, so that no multiply-add waits for the one before it.
+constexpr int sets_of(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : 4; }
 
 template <class T>
 struct FewOf {
+  static constexpr int kSumBytes = T::kSums * kLanes * int(sizeof(float));
+
   template <int R, int P>
   struct Block {
-    static constexpr FewBlock run = few_block<T, R, P>;
+    static void run(const std::byte* x, std::ptrdiff_t row_bytes, int steps, const std::byte* w,
+                    std::ptrdiff_t panel_bytes, std::byte* buffer, bool first) noexcept {
+      const D d;
+      constexpr int kSets = sets_of(P * R * T::kSums);
+      V sums[kSets][P][R][T::kSums];
+      const float* rows[R];
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) rows[r] = reinterpret_cast<const float*>(x + r * row_bytes);
+      auto* at = reinterpret_cast<float*>(buffer);
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) {
+          RUNNEL_UNROLL
+          for (int i = 0; i < T::kSums; ++i) {
+            sums[0][p][r][i] = hn::Zero(d);
+            if (!first) {
+              sums[0][p][r][i] = hn::LoadU(d, at + ((p * kFewRows + r) * T::kSums + i) * kLanes);
+            }
+            RUNNEL_UNROLL
+            for (int u = 1; u < kSets; ++u) sums[u][p][r][i] = hn::Zero(d);
+          }
+        }
+      }
+      for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
+        RUNNEL_UNROLL
+        for (int u = 0; u < kSets; ++u, w += kStepBytes) {
+          RUNNEL_UNROLL
+          for (int p = 0; p < P; ++p) {
+            prefetch_step(w + p * panel_bytes);
+            T::template step<R>(rows, (s + u) * T::kGroup, w + p * panel_bytes, sums[u][p]);
+          }
+        }
+      }
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) {
+          RUNNEL_UNROLL
+          for (int i = 0; i < T::kSums; ++i) {
+            V sum = sums[0][p][r][i];
+            RUNNEL_UNROLL
+            for (int u = 1; u < kSets; ++u) sum = hn::Add(sum, sums[u][p][r][i]);
+            hn::StoreU(sum, d, at + ((p * kFewRows + r) * T::kSums + i) * kLanes);
+          }
+        }
+      }
+    }
   };
-  using Kernels = FewKernels<FewBlock, Block, kRegisters, T::kSums>;
+  using Kernels = FewKernels<Block, kRegisters, T::kSums, kSumBytes>;
 };
 
 template <class T>
 void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std::byte* w,
          int panels, float* y, std::ptrdiff_t y_stride) noexcept {
-  for_few_blocks<typename FewOf<T>::Kernels>(
-      rows, panels, [&](FewBlock kernel, int r, int, int p, int) {
-        kernel(x + r * x_stride, x_stride, steps, w + std::ptrdiff_t(p) * steps * kStepBytes,
-               y + r * y_stride + p * kColumns, y_stride);
+  constexpr int kSize = int(sizeof(float));
+  const FewOperands operands{.x = reinterpret_cast<const std::byte*>(x),
+                             .row_bytes = x_stride * kSize,
+                             .step_bytes = T::kGroup * kSize,
+                             .rows = rows,
+                             .steps = steps,
+                             .w = w,
+                             .panels = panels};
+  multiply_few<typename FewOf<T>::Kernels>(
+      operands, steps, [&](const std::byte* sums, int first, int count, int, bool) HWY_ATTR {
+        for (int p = 0; p < count; ++p) {
+          for (int r = 0; r < rows; ++r) {
+            const std::byte* from = sums + (p * kFewRows + r) * FewOf<T>::kSumBytes;
+            T::finish(reinterpret_cast<const float*>(from),
+                      y + r * y_stride + (first + p) * kColumns);
+          }
+        }
       });
 }
 
@@ -208,63 +212,61 @@ void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std
 constexpr int kExactSteps = 256;
 constexpr int kQuantizedSums = 2 * kParts;  // two lanes an output
 
-using FewQuantized = void (*)(const std::byte* x, int steps, const std::byte* w, double* totals);
-
-/// totals [P, R, 32]: of even and odd pairs of inputs.
 template <int R, int P>
 struct QuantizedBlock {
-  static void run(const std::byte* x, int steps, const std::byte* w, double* totals) {
+  static void run(const std::byte* x, std::ptrdiff_t row_bytes, int steps, const std::byte* w,
+                  std::ptrdiff_t panel_bytes, std::byte* buffer, bool first) noexcept {
     const hn::Repartition<std::int16_t, D> d16;
     const hn::Rebind<std::int8_t, decltype(d16)> d8;
     const hn::RebindToSigned<D> d32;
     const hn::Repartition<std::int64_t, D> d64;
-    const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
-    const std::ptrdiff_t panel_bytes = std::ptrdiff_t(steps) * kStepBytes;
-    for (int begin = 0; begin < steps; begin += kExactSteps) {
-      hn::VFromD<decltype(d32)> sums[P][R][kQuantizedSums];
+    hn::VFromD<decltype(d32)> sums[P][R][kQuantizedSums];
+    auto* at = reinterpret_cast<std::int32_t*>(buffer);
+    RUNNEL_UNROLL
+    for (int p = 0; p < P; ++p) {
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < kQuantizedSums; ++i) {
+          sums[p][r][i] = hn::Zero(d32);
+          if (!first) {
+            sums[p][r][i] = hn::LoadU(d32, at + ((p * kFewRows + r) * kQuantizedSums + i) * kLanes);
+          }
+        }
+      }
+    }
+    for (int s = 0; s < steps; ++s, w += kStepBytes) {
+      hn::VFromD<decltype(d16)> in[R];
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) {
+        std::int64_t four;
+        std::memcpy(&four, x + r * row_bytes + s * 8, sizeof(four));
+        in[r] = hn::BitCast(d16, hn::Set(d64, four));
+      }
       RUNNEL_UNROLL
       for (int p = 0; p < P; ++p) {
+        const std::byte* step = w + p * panel_bytes;
+        prefetch_step(step);
         RUNNEL_UNROLL
-        for (int r = 0; r < R; ++r) {
+        for (int i = 0; i < kQuantizedSums; ++i) {
+          const auto weights = hn::PromoteTo(
+              d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(step) + i * 2 * kLanes));
           RUNNEL_UNROLL
-          for (int i = 0; i < kQuantizedSums; ++i) sums[p][r][i] = hn::Zero(d32);
-        }
-      }
-      const int end = std::min(begin + kExactSteps, steps);
-      for (int s = begin; s < end; ++s, w += kStepBytes) {
-        hn::VFromD<decltype(d16)> in[R];
-        RUNNEL_UNROLL
-        for (int r = 0; r < R; ++r) {
-          std::int64_t four;
-          std::memcpy(&four, x + r * row_bytes + s * 8, sizeof(four));
-          in[r] = hn::BitCast(d16, hn::Set(d64, four));
-        }
-        RUNNEL_UNROLL
-        for (int p = 0; p < P; ++p) {
-          const std::byte* step = w + p * panel_bytes;
-          prefetch_step(step);
-          RUNNEL_UNROLL
-          for (int i = 0; i < kQuantizedSums; ++i) {
-            const auto weights = hn::PromoteTo(
-                d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(step) + i * 2 * kLanes));
-            RUNNEL_UNROLL
-            for (int r = 0; r < R; ++r) {
-              auto unused = hn::Zero(d32);
-              sums[p][r][i] =
-                  hn::ReorderWidenMulAccumulate(d32, weights, in[r], sums[p][r][i], unused);
-            }
+          for (int r = 0; r < R; ++r) {
+            auto unused = hn::Zero(d32);
+            sums[p][r][i] =
+                hn::ReorderWidenMulAccumulate(d32, weights, in[r], sums[p][r][i], unused);
           }
         }
       }
-      double* total = totals;
-      for (int p = 0; p < P; ++p) {
-        for (int r = 0; r < R; ++r, total += 2 * kColumns) {
-          std::int32_t lanes[2 * kColumns];
-          RUNNEL_UNROLL
-          for (int i = 0; i < kQuantizedSums; ++i) {
-            hn::StoreU(sums[p][r][i], d32, lanes + i * kLanes);
-          }
-          for (int j = 0; j < 2 * kColumns; ++j) total[j] += double(lanes[j]);
+    }
+    RUNNEL_UNROLL
+    for (int p = 0; p < P; ++p) {
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < kQuantizedSums; ++i) {
+          hn::StoreU(sums[p][r][i], d32, at + ((p * kFewRows + r) * kQuantizedSums + i) * kLanes);
         }
       }
     }
@@ -274,19 +276,32 @@ struct QuantizedBlock {
 void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t*, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
-  using Kernels = FewKernels<FewQuantized, QuantizedBlock, kRegisters, kQuantizedSums>;
-  for_few_blocks<Kernels>(
-      rows, panels, [&](FewQuantized kernel, int first_row, int block_rows, int first, int beside) {
-        double totals[kRegisters * 2 * kColumns] = {};  // more than block_rows · beside
-        kernel(x.data + std::ptrdiff_t(first_row) * steps * 8, steps,
-               w + std::ptrdiff_t(first) * steps * kStepBytes, totals);
-        const double* total = totals;
-        for (int p = first; p < first + beside; ++p) {
-          for (int r = first_row; r < first_row + block_rows; ++r, total += 2 * kColumns) {
-            float* out = y + r * y_stride + p * kColumns;
+  constexpr int kLanesOfSum = 2 * kColumns;
+  using Kernels = FewKernels<QuantizedBlock, kRegisters, kQuantizedSums, kLanesOfSum * 4>;
+  const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
+  double totals[kSideBySide][kFewRows][kColumns];
+  multiply_few<Kernels>(
+      {.x = x.data,
+       .row_bytes = row_bytes,
+       .step_bytes = 8,
+       .rows = rows,
+       .steps = steps,
+       .w = w,
+       .panels = panels},
+      kExactSteps, [&](const std::byte* sums, int first, int count, int begin, bool last) {
+        for (int p = 0; p < count; ++p) {
+          for (int r = 0; r < rows; ++r) {
+            std::int32_t lanes[kLanesOfSum];
+            std::memcpy(lanes, sums + (p * kFewRows + r) * sizeof(lanes), sizeof(lanes));
+            double* total = totals[p][r];
             for (int j = 0; j < kColumns; ++j) {
-              out[j] = float(total[2 * j] + total[2 * j + 1]) *
-                       (x.scales[r] * w_scales[p * kColumns + j]);
+              const double pair = double(lanes[2 * j]) + double(lanes[2 * j + 1]);
+              total[j] = begin == 0 ? pair : total[j] + pair;
+            }
+            if (!last) continue;
+            const int column = (first + p) * kColumns;
+            for (int j = 0; j < kColumns; ++j) {
+              y[r * y_stride + column + j] = float(total[j]) * (x.scales[r] * w_scales[column + j]);
             }
           }
         }
