@@ -143,7 +143,8 @@ inline __m512 combine(__m512i high, __m512i low) {
 void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t* w_sums, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
-  using Kernels = FewKernels<QuantizedBlock, 32, 2, int(sizeof(QuantizedSums))>;
+  constexpr FewRegisters kInRegisters{.all = 32, .sums = 2, .weights = 1, .inputs = 0, .others = 2};
+  using Kernels = FewKernels<QuantizedBlock, kInRegisters, int(sizeof(QuantizedSums))>;
   multiply_few<Kernels>(
       {.x = x.data,
        .row_bytes = std::ptrdiff_t(steps) * 8,

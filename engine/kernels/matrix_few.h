@@ -23,34 +23,43 @@ using FewKernel = void (*)(const std::byte* x, std::ptrdiff_t row_bytes, int ste
                            const std::byte* w, std::ptrdiff_t panel_bytes, std::byte* sums,
                            bool first) noexcept;
 
-/// Registers for weights and inputs, beside the sums.
-constexpr int spare_registers(int registers) { return registers == 16 ? 4 : 6; }
+/// What a kernel keeps in registers.
+struct FewRegisters {
+  int all;      // that there are
+  int sums;     // of a row and panel
+  int weights;  // of a panel
+  int inputs;   // of a row
+  int others;
 
-/// The rows, at most so many, whose sums fit, of `sums` registers each.
-constexpr int rows_at_once(int registers, int sums, int rows) {
-  return std::min(rows, (registers - spare_registers(registers)) / sums);
+  constexpr bool hold(int rows, int panels) const {
+    return rows * panels * sums + panels * weights + rows * inputs + others <= all;
+  }
+};
+
+/// The rows, at most so many, that registers hold.
+constexpr int rows_at_once(FewRegisters registers, int rows) {
+  while (rows > 1 && !registers.hold(rows, 1)) --rows;
+  return rows;
 }
 
-/// The panels, 1, 2, 4 or 8 and at most so many, whose sums with so many rows fit.
-constexpr int panels_at_once(int registers, int sums, int rows, int panels) {
+/// The panels, 1, 2, 4 or 8 and at most so many, that registers hold with so many rows.
+constexpr int panels_at_once(FewRegisters registers, int rows, int panels) {
   int most = kSideBySide;
-  while (most > 1 &&
-         (most > panels || rows * sums * most + spare_registers(registers) > registers)) {
-    most /= 2;
-  }
+  while (most > 1 && (most > panels || !registers.hold(rows, most))) most /= 2;
   return most;
 }
 
-/// Kernels by their rows and panels; where so many do not fit, of as many as do. A row and panel
-/// have kSums registers; a buffer holds kSumBytes of them.
-template <template <int, int> class Kernel, int kOfRegisters, int kOfSums, int kOfSumBytes>
+/// Kernels by their rows and panels; where so many do not fit, of as many as do. The sums of a row
+/// and panel take kOfSumBytes in a buffer.
+template <template <int, int> class Kernel, FewRegisters kOfRegisters, int kOfSumBytes>
 struct FewKernels {
-  static constexpr int kRegisters = kOfRegisters, kSums = kOfSums, kSumBytes = kOfSumBytes;
+  static constexpr FewRegisters kRegisters = kOfRegisters;
+  static constexpr int kSumBytes = kOfSumBytes;
 
   template <int R, int P>
   static constexpr FewKernel pick() {
-    constexpr int kRows = rows_at_once(kRegisters, kSums, R);
-    return Kernel<kRows, panels_at_once(kRegisters, kSums, kRows, P)>::run;
+    constexpr int kRows = rows_at_once(kRegisters, R);
+    return Kernel<kRows, panels_at_once(kRegisters, kRows, P)>::run;
   }
   template <int R>
   static constexpr std::array<FewKernel, 4> row() {
@@ -77,21 +86,21 @@ struct FewOperands {
 /// of panels after every `exact_steps`, a multiple of kTurnSteps, and after the last.
 template <class Kernels, class Finish>
 void multiply_few(const FewOperands& o, int exact_steps, const Finish& finish) noexcept {
-  constexpr int kRegisters = Kernels::kRegisters, kSums = Kernels::kSums;
+  constexpr FewRegisters kRegisters = Kernels::kRegisters;
   constexpr int kPanelBytes = kFewRows * Kernels::kSumBytes;
   alignas(64) std::byte sums[kSideBySide * kPanelBytes];
   const std::ptrdiff_t panel_bytes = std::ptrdiff_t(o.steps) * 64;
-  const int limit = rows_at_once(kRegisters, kSums, o.rows);
+  const int limit = rows_at_once(kRegisters, o.rows);
   const int passes = (o.rows + limit - 1) / limit, most = (o.rows + passes - 1) / passes;
   for (int group = 0; group < o.panels; group += kSideBySide) {
     const int beside = std::min(kSideBySide, o.panels - group);
-    const bool one_block = passes == 1 && panels_at_once(kRegisters, kSums, most, beside) == beside;
+    const bool one_block = passes == 1 && panels_at_once(kRegisters, most, beside) == beside;
     for (int begin = 0; begin < o.steps; begin += exact_steps) {
       const int end = std::min(begin + exact_steps, o.steps);
       const int turn = one_block ? end - begin : kTurnSteps;
       for (int s = begin; s < end; s += turn) {
         for (int p = 0; p < beside;) {
-          const int panels = panels_at_once(kRegisters, kSums, most, beside - p);
+          const int panels = panels_at_once(kRegisters, most, beside - p);
           for (int r = 0; r < o.rows; r += most) {
             const FewKernel kernel = Kernels::of(std::min(most, o.rows - r), panels);
             kernel(o.x + r * o.row_bytes + std::ptrdiff_t(s) * o.step_bytes, o.row_bytes, turn,

@@ -51,16 +51,33 @@ HWY_INLINE void prefetch_step(const std::byte* step) { hwy::Prefetch(step + kAhe
 
 struct Float32 {
   static constexpr int kGroup = 1, kSums = kParts;
-  template <int R>
+  static constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kSums, .weights = kParts, .inputs = 0, .others = 1};
+  template <int R, int P>
   static HWY_INLINE void step(const float* const* x, int at, const std::byte* w,
-                              V (&sums)[R][kSums]) {
+                              std::ptrdiff_t panel_bytes, V (&sums)[P][R][kSums]) {
     const D d;
+    V weights[P][kParts];
     RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-      const V weights = hn::LoadU(d, reinterpret_cast<const float*>(w) + i * kLanes);
+    for (int p = 0; p < P; ++p) {
+      const auto* from = reinterpret_cast<const float*>(w + p * panel_bytes);
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
-        sums[r][i] = hn::MulAdd(weights, hn::Set(d, x[r][at]), sums[r][i]);
+      for (int i = 0; i < kParts; ++i) weights[p][i] = hn::LoadU(d, from + i * kLanes);
+    }
+    multiply<R, P>(x, at, weights, sums);
+  }
+  template <int R, int P>
+  static HWY_INLINE void multiply(const float* const* x, int at, const V (&weights)[P][kParts],
+                                  V (&sums)[P][R][kSums]) {
+    RUNNEL_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const V in = hn::Set(D(), x[r][at]);
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < kParts; ++i) {
+          sums[p][r][i] = hn::MulAdd(weights[p][i], in, sums[p][r][i]);
+        }
       }
     }
   }
@@ -69,37 +86,43 @@ struct Float32 {
 
 struct BFloat16 {
   static constexpr int kGroup = 2, kSums = kParts;
-  template <int R>
+  static constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kSums, .weights = 2 * kParts, .inputs = 0, .others = 1};
+  template <int R, int P>
   static HWY_INLINE void step(const float* const* x, int at, const std::byte* w,
-                              V (&sums)[R][kSums]) {
+                              std::ptrdiff_t panel_bytes, V (&sums)[P][R][kSums]) {
     const D d;
     const Words dw;
+    V first[P][kParts], second[P][kParts];
     RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-      const auto pairs = hn::LoadU(dw, reinterpret_cast<const std::uint32_t*>(w) + i * kLanes);
-      const V first = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
-      const V second = hn::BitCast(d, hn::And(pairs, hn::Set(dw, 0xFFFF0000u)));
+    for (int p = 0; p < P; ++p) {
+      const auto* from = reinterpret_cast<const std::uint32_t*>(w + p * panel_bytes);
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
-        sums[r][i] = hn::MulAdd(first, hn::Set(d, x[r][at]), sums[r][i]);
-        sums[r][i] = hn::MulAdd(second, hn::Set(d, x[r][at + 1]), sums[r][i]);
+      for (int i = 0; i < kParts; ++i) {
+        const auto pairs = hn::LoadU(dw, from + i * kLanes);
+        first[p][i] = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
+        second[p][i] = hn::BitCast(d, hn::And(pairs, hn::Set(dw, 0xFFFF0000u)));
       }
     }
+    Float32::multiply<R, P>(x, at, first, sums);
+    Float32::multiply<R, P>(x, at + 1, second, sums);
   }
-  static void finish(const float* sums, float* y) { std::copy_n(sums, kColumns, y); }
+  static void finish(const float* sums, float* y) { Float32::finish(sums, y); }
 };
 
 /// Widened in the order in which they lie: an output's pair of inputs has a sum each.
 struct Float16 {
   static constexpr int kGroup = 2, kSums = 2 * kParts;
+  static constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kSums, .weights = 0, .inputs = 1, .others = 1};
   static HWY_INLINE V load(const std::byte* w, int i) {
     const hn::Rebind<hwy::float16_t, D> dh;
-    return hn::PromoteTo(D(),
-                         hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(w) + i * kLanes));
+    const auto* from = reinterpret_cast<const hwy::float16_t*>(w);
+    return hn::PromoteTo(D(), hn::LoadU(dh, from + i * kLanes));
   }
-  template <int R>
+  template <int R, int P>
   static HWY_INLINE void step(const float* const* x, int at, const std::byte* w,
-                              V (&sums)[R][kSums]) {
+                              std::ptrdiff_t panel_bytes, V (&sums)[P][R][kSums]) {
     const D d;
     const hn::Repartition<double, D> pairs;
     V in[R];
@@ -110,10 +133,13 @@ struct Float16 {
       in[r] = hn::BitCast(d, hn::Set(pairs, pair));
     }
     RUNNEL_UNROLL
-    for (int i = 0; i < kSums; ++i) {
-      const V weights = load(w, i);
+    for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) sums[r][i] = hn::MulAdd(weights, in[r], sums[r][i]);
+      for (int i = 0; i < kSums; ++i) {
+        const V weights = load(w + p * panel_bytes, i);
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) sums[p][r][i] = hn::MulAdd(weights, in[r], sums[p][r][i]);
+      }
     }
   }
   static void finish(const float* sums, float* y) {
@@ -122,7 +148,7 @@ struct Float16 {
 };
 
 /// Few sums come in several sets, so that no multiply-add waits for the one before it.
-constexpr int sets_of(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : 4; }
+constexpr int sets_of(int sums) { return sums >= 6 ? 1 : sums >= 3 ? 2 : 4; }
 
 template <class T>
 struct FewOf {
@@ -158,10 +184,8 @@ struct FewOf {
         RUNNEL_UNROLL
         for (int u = 0; u < kSets; ++u, w += kStepBytes) {
           RUNNEL_UNROLL
-          for (int p = 0; p < P; ++p) {
-            prefetch_step(w + p * panel_bytes);
-            T::template step<R>(rows, (s + u) * T::kGroup, w + p * panel_bytes, sums[u][p]);
-          }
+          for (int p = 0; p < P; ++p) prefetch_step(w + p * panel_bytes);
+          T::template step<R, P>(rows, (s + u) * T::kGroup, w, panel_bytes, sums[u]);
         }
       }
       RUNNEL_UNROLL
@@ -179,7 +203,7 @@ struct FewOf {
       }
     }
   };
-  using Kernels = FewKernels<Block, kRegisters, T::kSums, kSumBytes>;
+  using Kernels = FewKernels<Block, T::kInRegisters, kSumBytes>;
 };
 
 template <class T>
@@ -277,7 +301,9 @@ void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t*, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
   constexpr int kLanesOfSum = 2 * kColumns;
-  using Kernels = FewKernels<QuantizedBlock, kRegisters, kQuantizedSums, kLanesOfSum * 4>;
+  constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kQuantizedSums, .weights = 0, .inputs = 1, .others = 2};
+  using Kernels = FewKernels<QuantizedBlock, kInRegisters, kLanesOfSum * 4>;
   const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
   double totals[kSideBySide][kFewRows][kColumns];
   multiply_few<Kernels>(
