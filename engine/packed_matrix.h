@@ -20,8 +20,9 @@ constexpr int group_of(Precision precision) {
   return precision == Precision::kFloat32 ? 1 : precision == Precision::kInt8 ? 4 : 2;
 }
 
-/// W [outputs, inputs] as panels of kPanel outputs, one after the other. A panel is a run of 64-byte
-/// steps over the inputs; a step holds, for each of the 16 outputs, `group` consecutive inputs:
+/// W [outputs, inputs] as panels of kPanel outputs, one after the other. A panel is a run of
+/// 64-byte steps over the inputs; a step holds, for each of the 16 outputs, `group` consecutive
+/// inputs:
 ///
 ///   [panels][steps][16 outputs][group]   group: 1 (float32), 2 (bfloat16, float16), 4 (int8)
 ///
