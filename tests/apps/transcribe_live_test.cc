@@ -106,10 +106,13 @@ TEST_F(TranscribeLive, TheMicrophoneIsTranscribedWhileItHears) {
   const rt::testing::VirtualSoundCard card({"room"});
   if (!card.available()) GTEST_SKIP() << card.why_not();
   rt::AudioSystem system;
-  const auto out = rt::resolve(system, {.output_device = system.find_output("room").index,
-                                        .rate_hz = 16'000,
-                                        .output_channels = 1,
-                                        .device_latency_ms = 100});
+  const auto out = rt::resolve(
+      system,
+      {.output_device = system.find_output("room").index,
+       .rate_hz = 16'000,
+       .output_channels = 1,
+       .device_latency_ms = 100,
+       .playback = {.target_frames = 1600, .tolerance_frames = rt::PlaybackOptions::kNeverSkip}});
   const testing::Audio speech = testing::read_wav(kAudio);
   rt::AudioRing played({.channels = 1, .rate_hz = 16'000, .min_frames = int(speech.frames())});
   played.write(speech.samples.data(), int(speech.frames()), rt::now_ns());
