@@ -15,9 +15,11 @@ constexpr int kLanes = 16;
 /// it, even with all others like it.
 constexpr float kNegligible = 32.0f;
 
-/// e^x for x ≤ 0 to 2e-7, 1e-38 below −87. Branch-free, so that loops over it become SIMD.
+/// What exp_of can take, whose result is then 1e-38.
+inline float clamped(float x) noexcept { return x < -87.0f ? -87.0f : x; }
+
+/// e^x for −87 ≤ x ≤ 0 to 2e-7. Branch-free, so that loops over it become SIMD.
 inline float exp_of(float x) noexcept {
-  x = x < -87.0f ? -87.0f : x;
   // 1.5 · 2^23 moves the rounded exponent into the low bits.
   const float shifted = x * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
@@ -33,15 +35,17 @@ inline float exp_of(float x) noexcept {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + power);
 }
 
-/// Σ exp((x − shift) · scale) over n values, n a multiple of kLanes.
-double sum_exp(const float* x, int n, float shift, float scale) noexcept {
-  float lanes[kLanes] = {};
-  for (int i = 0; i < n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lanes[j] += exp_of((x[i + j] - shift) * scale);
+/// Σ exp((x − shift) · scale) over a block of n values.
+template <int n>
+double sum_exp(const float* x, float shift, float scale) noexcept {
+  float e[n];
+  // In a loop of its own: gcc turns a clamp inside exp_of into a branch that stops vectorisation.
+  for (int i = 0; i < n; ++i) e[i] = clamped((x[i] - shift) * scale);
+  for (int i = 0; i < n; ++i) e[i] = exp_of(e[i]);
+  for (int half = n / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) e[i] += e[i + half];
   }
-  double sum = 0;
-  for (const float lane : lanes) sum += lane;
-  return sum;
+  return e[0];
 }
 
 }  // namespace
@@ -121,11 +125,11 @@ double TokenScores::log_sum_exp(int first, int end) const noexcept {
   for (int i = first; i < end;) {
     if (i % kBlock == 0 && i + kBlock <= end) {
       if (block_max_[i / kBlock] > best - kNegligible) {
-        sum += sum_exp(scores_.data() + i, kBlock, best, 1.0f);
+        sum += sum_exp<kBlock>(scores_.data() + i, best, 1.0f);
       }
       i += kBlock;
     } else {
-      sum += exp_of(scores_[i++] - best);
+      sum += exp_of(clamped(scores_[i++] - best));
     }
   }
   return best + std::log(sum);
@@ -156,7 +160,7 @@ int TokenScores::sample(double temperature, double uniform) noexcept {
   double total = 0;
   for (std::size_t b = 0; b < block_max_.size(); ++b) {
     const bool counts = (block_max_[b] - best) * scale > -kNegligible;
-    block_sum_[b] = counts ? sum_exp(scores_.data() + b * kBlock, kBlock, best, scale) : 0.0;
+    block_sum_[b] = counts ? sum_exp<kBlock>(scores_.data() + b * kBlock, best, scale) : 0.0;
     total += block_sum_[b];
   }
   double left = uniform * total;
@@ -169,7 +173,7 @@ int TokenScores::sample(double temperature, double uniform) noexcept {
       if (!(scores_[i] > kNone)) continue;
       last = i;
       if (!here) continue;
-      left -= exp_of((scores_[i] - best) * scale);
+      left -= exp_of(clamped((scores_[i] - best) * scale));
       if (left < 0) return i;
     }
     if (here) return last;
