@@ -6,15 +6,21 @@
 
 #include "apps/model_store.h"
 #include "apps/subcommand.h"
+#include "apps/transcribe_live.h"
 
 namespace runnel::apps {
 
 Subcommand add_transcribe(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("transcribe", "Speech to text and subtitles: files or a pipe");
+  CLI::App* app =
+      root.add_subcommand("transcribe", "Speech to text and subtitles: files or a pipe");
   auto flags = std::make_shared<TranscribeFlags>(*app);
-  return {app, [flags] {
+  auto live = std::make_shared<LiveTranscribeOptions>();
+  add_live_options(*app, *live);
+  return {app, [flags, live] {
             const TranscribeOptions options = flags->options();
-            return transcribe_files(options, load_model(options));
+            const SharedModel model = load_model(options);
+            return is_live(options, *live) ? run_live_transcription(options, *live, model)
+                                           : transcribe_files(options, model);
           }};
 }
 

@@ -66,7 +66,7 @@ TranscribeFlags::TranscribeFlags(CLI::App& app) {
 }
 
 void TranscribeFlags::add_input(CLI::App& app) {
-  app.add_option("inputs", options_.inputs, "Audio files, or - for stdin")->type_name("INPUT");
+  app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")->type_name("INPUT");
   app.add_option("--raw", raw_, "stdin holds raw samples of this format")
       ->check(CLI::IsMember({"f32le", "s16le"}));
   app.add_option("--rate", options_.pipe.rate_hz, "Rate of raw samples")

@@ -5,8 +5,6 @@
 #include <memory>
 #include <vector>
 
-#include "dsp/fft.h"
-#include "engine/aligned_vector.h"
 #include "engine/view.h"
 
 namespace runnel::dsp {
@@ -24,10 +22,25 @@ struct MelFrames {
 /// Audio at 16 kHz mono in, a log10 mel frame each 160 samples out: frame t is centred on sample
 /// 160·t (n_fft 400, periodic Hann, power spectrum). Before the first sample the audio is
 /// reflected, as torch.stft(center=True) does; after the last it is zeros. A Stage<AudioChunk,
-/// MelFrames>; n samples give ⌊n / 160⌋ frames after `flush`.
+/// MelFrames>; n samples give ⌊n / 160⌋ frames after `flush`; the audio still reaches into the two
+/// frames after those, and whoever wants them (a window filled up with silence) pushes 320 zeros
+/// first.
+///
+/// Frame 0 waits for sample 200, which it reflects; frame t for sample 160·t + 199. `pop` hands out
+/// up to 32 frames at once. Where the chunks' time stamps jump, the audio is taken as continuous
+/// and a frame's stamp follows the newest chunk. A NaN sample spoils the frames that hold it, no
+/// others.
 class LogMel {
  public:
+  static constexpr int kFft = 400;      // samples
+  static constexpr int kHop = 160;      // samples
+  static constexpr int kRate = 16'000;  // Hz
+
+  /// `max_chunk`: most samples of one push. Throws std::invalid_argument.
   LogMel(int mel_bins, int max_chunk);
+  ~LogMel();
+  LogMel(LogMel&&) noexcept;
+  LogMel& operator=(LogMel&&) noexcept;
 
   void push(const AudioChunk& chunk) noexcept;
   bool pop(MelFrames& frames) noexcept;
@@ -38,8 +51,8 @@ class LogMel {
   int mel_bins() const noexcept;
 
  private:
-  struct Impl;
-  std::shared_ptr<Impl> impl_;
+  struct Impl;  // filters, history and scratch
+  std::unique_ptr<Impl> impl_;
 };
 
 /// Whisper's scale over a window: x ← (max(x, max − 8) + 4) / 4 for the `frames` given, and rows up

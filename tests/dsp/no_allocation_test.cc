@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dsp/istft.h"
+#include "dsp/log_mel.h"
 #include "dsp/resampler.h"
 #include "dsp/stft.h"
 #include "tests/dsp/signals.h"
@@ -142,6 +143,29 @@ TEST_F(NoAllocation, InAnyStepOfTheResampler) {
       EXPECT_EQ(got, resampled_length(400 * 512, 48000, out_rate));
     }
   }
+}
+
+TEST_F(NoAllocation, InAnyStepOfLogMel) {
+  LogMel mel(80, 512);
+  std::vector<float> window(40 * 80);
+  const AudioChunk mono{{samples_.data(), 1, 512, 512}, {0, 16000}};
+  int got = 0;
+  const auto drain = [&] {
+    for (MelFrames frames; mel.pop(frames); got += frames.log_mel.rows) {
+      whisper_window(frames.log_mel, {window.data(), 40, 80, 80});
+    }
+  };
+  EXPECT_EQ(heap_calls([&] {
+              for (int i = 0; i < 40; ++i) {
+                mel.push(mono);
+                drain();
+              }
+              mel.flush();
+              drain();
+              mel.reset();
+            }),
+            0);
+  EXPECT_EQ(got, 40 * 512 / 160);
 }
 
 }  // namespace
