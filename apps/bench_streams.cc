@@ -104,7 +104,7 @@ void run_streams(Separators& streams, int block, const std::vector<float>& audio
 
 }  // namespace
 
-nlohmann::json bench_streams(const BenchOptions& options) {
+nlohmann::json bench_streams(const GtcrnBenchOptions& options) {
   const int block = options.block_frames.front();
   const auto weights = models::load_separator(options.model);
   rt::flush_denormals();
@@ -117,7 +117,7 @@ nlohmann::json bench_streams(const BenchOptions& options) {
   const auto outcome = std::make_unique<Outcome>();
   run_streams(streams, block, audio, options.seconds, *outcome);
   return {{"versions", version_json()},
-          {"bench", options.architecture},
+          {"bench", "gtcrn"},
           {"model", options.model},
           {"rate_hz", kRateHz},
           {"streams", options.streams},

@@ -31,6 +31,28 @@ std::int64_t multiply_adds(int rounds) noexcept {
   return std::int64_t(rounds) * kUnrolled * kChains * 2 * std::int64_t(hn::Lanes(d));
 }
 
+std::uint64_t read_words(const std::uint64_t* data, std::size_t words) noexcept {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::ScalableTag<std::uint64_t> d;
+  constexpr std::size_t kSums = 8;
+  constexpr std::size_t kAhead = 1024;  // words: 8 KB, past where the hardware prefetcher looks
+  const std::size_t lanes = hn::Lanes(d), step = kSums * lanes;
+  hn::VFromD<decltype(d)> sum[kSums];
+  for (std::size_t i = 0; i < kSums; ++i) sum[i] = hn::Zero(d);
+  std::size_t at = 0;
+  for (; at + step <= words; at += step) {
+    for (std::size_t line = 0; line < step; line += 8) hwy::Prefetch(data + at + kAhead + line);
+    for (std::size_t i = 0; i < kSums; ++i) {
+      sum[i] = hn::Add(sum[i], hn::LoadU(d, data + at + i * lanes));
+    }
+  }
+  auto total = sum[0];
+  for (std::size_t i = 1; i < kSums; ++i) total = hn::Add(total, sum[i]);
+  std::uint64_t result = hn::GetLane(hn::SumOfLanes(d, total));
+  for (; at < words; ++at) result += data[at];
+  return result;
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace runnel::engine
 HWY_AFTER_NAMESPACE();
@@ -45,6 +67,15 @@ std::int64_t run_multiply_adds(Isa isa, int rounds) noexcept {
 #endif
   (void)isa;
   return HWY_STATIC_DISPATCH(multiply_adds)(rounds);
+}
+
+std::uint64_t sum_words(Isa isa, std::span<const std::uint64_t> words) noexcept {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2) return N_AVX2::read_words(words.data(), words.size());
+  if (isa >= Isa::kAvx512) return N_AVX3::read_words(words.data(), words.size());
+#endif
+  (void)isa;
+  return HWY_STATIC_DISPATCH(read_words)(words.data(), words.size());
 }
 
 }  // namespace runnel::engine

@@ -1,0 +1,65 @@
+// What the parts of `runnel bench ops` share.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/bench_eigen.h"
+#include "apps/bench_measure.h"
+#include "engine/executor.h"
+
+namespace runnel::apps {
+
+/// What bounds a line.
+enum class Bound { kNone, kMultiplyAdds, kTilesBf16, kTilesInt8, kMemory };
+
+/// A line of the table.
+struct Op {
+  std::string name;       // "base encoder fc1 bfloat16"
+  std::string shape;      // "1500 × 512 → 2048"
+  std::string precision;  // of weights or caches; empty: neither
+  Times times;
+  double operations = 0;  // floating-point (or int8) ones of a call; 0: not counted
+  double bytes = 0;       // that a call reads (and writes); 0: not counted
+  Bound bound = Bound::kNone;
+  Times eigen;  // the float32 product of this shape
+};
+
+/// Public shapes; head size 64, four times as wide between fc1 and fc2.
+struct WhisperShape {
+  std::string_view name;
+  int dim, decoder_layers, vocabulary;
+};
+inline constexpr WhisperShape kWhisperShapes[] = {
+    {"tiny", 384, 4, 51865},
+    {"base", 512, 6, 51865},
+    {"small", 768, 12, 51865},
+    {"turbo", 1280, 4, 51866},
+};
+inline constexpr int kAudioRows = 1500;  // of the encoder: 30 s
+inline constexpr int kHeadDim = 64;
+
+struct OpsRun {
+  engine::Executor& executor;
+  EigenPeer eigen;
+  std::string filter;
+  double seconds;  // of each line
+  std::vector<Op> ops;
+
+  bool wants(const std::string& name) const {
+    return filter.empty() || name.find(filter) != std::string::npos;
+  }
+};
+
+void bench_encoder_products(OpsRun& run);
+void bench_decoder_products(OpsRun& run);
+void bench_encoder_attention(OpsRun& run);
+void bench_decoder_attention(OpsRun& run);
+void bench_rows(OpsRun& run);    // layer norm, GELU, argmax
+void bench_stages(OpsRun& run);  // log-mel, GTCRN
+
+/// Random in [−1, 1), the same each time.
+std::vector<float> random_values(std::size_t count);
+
+}  // namespace runnel::apps
