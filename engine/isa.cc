@@ -11,10 +11,11 @@ namespace runnel::engine {
 namespace {
 
 bool supports(Isa isa) {
-#if defined(__x86_64__)
   switch (isa) {
     case Isa::kGeneric:
       return true;
+    case Isa::kNeon:
+      return hwy::SupportedTargets() & HWY_NEON;
     case Isa::kAvx2:
       return hwy::SupportedTargets() & HWY_AVX2;
     case Isa::kAvx512:
@@ -22,8 +23,7 @@ bool supports(Isa isa) {
     case Isa::kAmx:
       return amx_usable();
   }
-#endif
-  return isa == Isa::kGeneric;
+  return false;
 }
 
 Isa choose() {
@@ -45,6 +45,8 @@ std::string_view name(Isa isa) {
   switch (isa) {
     case Isa::kGeneric:
       return "generic";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kAvx512:
@@ -57,7 +59,7 @@ std::string_view name(Isa isa) {
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> all;
-  for (Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (Isa isa : {Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     if (supports(isa)) all.push_back(isa);
   }
   return all;

@@ -24,10 +24,9 @@ std::map<std::string, std::string, std::less<>> parse_shard_index(std::string_vi
   std::map<std::string, std::string, std::less<>> files;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || !is_plain_name(file.get_ref<const std::string&>())) {
-      const std::string found = file.dump(-1, ' ', false, json::error_handler_t::replace);
-      throw std::runtime_error("weight_map of '" + tensor +
-                               "': expected the name of a file in the same folder, found " +
-                               found.substr(0, 80));
+      throw std::runtime_error(
+          "weight_map of '" + tensor + "': expected the name of a file in the same folder, found " +
+          (file.is_string() ? "'" + file.get<std::string>().substr(0, 80) + "'" : file.type_name()));
     }
     files.emplace(tensor, file.get<std::string>());
   }

@@ -30,8 +30,8 @@ struct AttendRows {
 };
 
 struct AttentionKernels {
-  /// One query against a memory: out = Σ softmax(scale · q·k) v. scratch: [⌈n / 16⌉ · 16]; after the
-  /// call it holds the softmax weights.
+  /// One query against a memory: out = Σ softmax(scale · q·k) v. scratch: [⌈n / 16⌉ · 16]; after
+  /// the call it holds the softmax weights.
   using One = void (*)(const float* query, const AttendMemory& memory, int dim, float scale,
                        float* scratch, float* out) noexcept;
   One one_f32;
@@ -45,10 +45,10 @@ struct AttentionKernels {
   void (*pack_keys_f32)(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept;
   void (*pack_keys_f16)(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept;
 
-  /// Many queries against many keys, float32, blocked with a running maximum. `causal`: query i sees
-  /// keys 0 … i + (keys − queries). q, k, v, out: rows with strides. scratch: many_scratch(keys, dim)
-  /// floats, 64-byte aligned. Queries [first, first + count) of the head are done, so that callers
-  /// can split a head among threads.
+  /// Many queries against many keys, float32, blocked with a running maximum. `causal`: query i
+  /// sees keys 0 … i + (keys − queries), zeros come of none. q, k, v, out: rows with strides.
+  /// scratch: attention_scratch(keys, dim) floats, 64-byte aligned. Queries [first, first + count)
+  /// of the head are done, so that callers can split a head among threads.
   void (*many)(const float* q, std::ptrdiff_t q_stride, int first, int count, int queries,
                const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim,
                float scale, bool causal, float* scratch, float* out,

@@ -13,7 +13,7 @@ enum class Activation { kNone, kGelu };  // GELU is the exact one, by erf
 
 /// What follows a product, in one pass over it: y = activation(x + bias) · 1 + residual.
 struct Epilogue {
-  const float* bias = nullptr;      // [cols]; null: none
+  const float* bias = nullptr;  // [cols]; null: none
   Activation activation = Activation::kNone;
   const float* residual = nullptr;  // [rows, cols]; null: none
   std::ptrdiff_t residual_stride = 0;
@@ -23,17 +23,20 @@ struct RowKernels {
   /// (x − mean) / √(variance + epsilon) · gamma + beta, in float32.
   void (*layer_norm)(const float* x, const float* gamma, const float* beta, float epsilon, int n,
                      float* out) noexcept;
-  /// Applies an epilogue to a block x [rows, cols] and writes y (may be x). |error| ≤ 1e-6 of exact.
+  /// Applies an epilogue to a block x [rows, cols] and writes y (may be x). |error| ≤ 1e-6 of
+  /// exact.
   void (*finish)(const float* x, std::ptrdiff_t x_stride, int rows, int cols,
                  const Epilogue& epilogue, float* y, std::ptrdiff_t y_stride) noexcept;
   /// out = a + b.
   void (*add)(const float* a, const float* b, int n, float* out) noexcept;
-  /// x ← softmax(x · scale); returns the logarithm of Σ exp(x · scale).
+  /// x ← softmax(x · scale), scale > 0; returns the logarithm of Σ exp(x · scale). A NaN makes all
+  /// of them NaN.
   float (*softmax)(float* x, float scale, int n) noexcept;
   /// Index of the largest value (the first of equals), and log Σ exp(x): one pass over logits.
-  /// Values of −infinity are allowed.
+  /// Values of −infinity are allowed; all of them: 0 and −infinity. A NaN makes the sum NaN and the
+  /// index any of the row.
   int (*argmax)(const float* x, int n, float* log_sum_exp) noexcept;
-  /// Round to nearest even, NaN stays NaN.
+  /// Round to nearest even, subnormals exact; NaN keeps its sign and upper payload, made quiet.
   void (*to_bf16)(const float* x, int n, std::uint16_t* out) noexcept;
   void (*to_f16)(const float* x, int n, std::uint16_t* out) noexcept;
   void (*from_f16)(const std::uint16_t* x, int n, float* out) noexcept;

@@ -55,9 +55,9 @@ int argmax(const float* x, int n, float* log_sum_exp) noexcept {
     if (x[i] > x[best]) best = i;
   }
   const float largest = std::max(x[best], std::numeric_limits<float>::lowest());
-  float sum = 0;
+  double sum = 0;  // a vocabulary is long
   for (int i = 0; i < n; ++i) sum += std::exp(x[i] - largest);
-  *log_sum_exp = largest + std::log(sum);
+  *log_sum_exp = largest + float(std::log(sum));
   return best;
 }
 
