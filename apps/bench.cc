@@ -112,7 +112,8 @@ Subcommand add_bench(CLI::App& root) {
   };
   auto options = std::make_shared<All>();
   options->gtcrn.model = models::kDefaultSeparator;
-  CLI::App* gtcrn = app->add_subcommand("gtcrn", "Speech out of noise (what is measured by default)");
+  CLI::App* gtcrn =
+      app->add_subcommand("gtcrn", "Speech out of noise (what is measured by default)");
   gtcrn->footer(kExamples);
   for (CLI::App* either : {app, gtcrn}) {
     add_gtcrn_options(*either, options->gtcrn);

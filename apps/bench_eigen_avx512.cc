@@ -13,8 +13,8 @@
 
 namespace runnel::apps {
 
-void eigen_product_avx512(const float* x, int rows, int inputs, const float* w, int outputs, float* y,
-                          std::ptrdiff_t y_stride) {
+void eigen_product_avx512(const float* x, int rows, int inputs, const float* w, int outputs,
+                          float* y, std::ptrdiff_t y_stride) {
   using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const Eigen::Map<const Matrix> weights(w, outputs, inputs);
   if (rows == 1) {

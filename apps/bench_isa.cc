@@ -44,8 +44,8 @@ nlohmann::json bench_isas(const std::string& what, const std::vector<std::string
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
   nlohmann::json runs = nlohmann::json::array();
   for (const engine::Isa isa : engine::supported_isas()) {
-    std::string command =
-        "RUNNEL_ISA=" + std::string(name(isa)) + " " + quoted(program) + " bench " + what + " --json";
+    std::string command = "RUNNEL_ISA=" + std::string(name(isa)) + " " + quoted(program) +
+                          " bench " + what + " --json";
     for (const std::string& argument : arguments) command += " " + quoted(argument);
     runs.push_back(nlohmann::json::parse(output_of(command)));
   }

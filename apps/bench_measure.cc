@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "apps/text.h"
 #include "engine/kernels/amx.h"
@@ -34,7 +35,8 @@ double best_rate(engine::ThreadPool& pool, const Task& task) {
 double memory_rate(engine::ThreadPool& pool, engine::Isa isa) {
   const int blocks = int(beyond_caches() / kBlock);
   engine::PageBuffer buffer(std::size_t(blocks) * kBlock);
-  pool.run(blocks, [&](int i, int) { std::memset(buffer.data() + std::size_t(i) * kBlock, i, kBlock); });
+  pool.run(blocks,
+           [&](int i, int) { std::memset(buffer.data() + std::size_t(i) * kBlock, i, kBlock); });
   std::vector<std::uint64_t> sums(std::size_t(blocks), 0);  // kept, so that the reading is
   double best = 0;
   for (int trial = 0; trial < kTrials; ++trial) {
@@ -63,9 +65,8 @@ Times times_of(std::vector<double> seconds) {
 }
 
 nlohmann::json times_json(const Times& times) {
-  return {{"median_ms", 1e3 * times.median_s},
-          {"min_ms", 1e3 * times.min_s},
-          {"rounds", times.rounds}};
+  return {
+      {"median_ms", 1e3 * times.median_s}, {"min_ms", 1e3 * times.min_s}, {"rounds", times.rounds}};
 }
 
 Ceilings measure_ceilings(engine::ThreadPool& pool, engine::Isa isa) {
@@ -96,14 +97,14 @@ nlohmann::json ceilings_json(const Ceilings& ceilings) {
           {"memory_gbs", giga(ceilings.memory)}};
 }
 
-std::string ceilings_text(const Ceilings& ceilings) {
+std::string ceilings_text(const nlohmann::json& ceilings) {
   std::string text =
-      "multiply-adds " + fixed(1e-9 * ceilings.multiply_adds, 0) + " GFLOP/s (float32)";
-  if (ceilings.tiles_bf16 > 0) {
-    text += ", AMX " + fixed(1e-9 * ceilings.tiles_bf16, 0) + " (bfloat16) and " +
-            fixed(1e-9 * ceilings.tiles_int8, 0) + " (int8)";
+      "multiply-adds " + fixed(ceilings["multiply_adds_gflops"], 0) + " GFLOP/s (float32)";
+  if (!ceilings["amx_bf16_gflops"].is_null()) {
+    text += ", AMX " + fixed(ceilings["amx_bf16_gflops"], 0) + " (bfloat16) and " +
+            fixed(ceilings["amx_int8_gflops"], 0) + " (int8)";
   }
-  return text + ", memory " + fixed(1e-9 * ceilings.memory, 1) + " GB/s read";
+  return text + ", memory " + fixed(ceilings["memory_gbs"], 1) + " GB/s read";
 }
 
 std::size_t last_cache_bytes() {
@@ -116,6 +117,22 @@ std::size_t last_cache_bytes() {
 
 std::size_t beyond_caches() {
   return std::max(std::size_t(256) << 20, 2 * last_cache_bytes()) / kBlock * kBlock;
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t total = 0;
+  std::int64_t resident = 0;
+  statm >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+std::int64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return 1024 * std::stoll(line.substr(6));
+  }
+  return 0;
 }
 
 }  // namespace runnel::apps

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "engine/isa.h"
@@ -70,11 +72,16 @@ Ceilings measure_ceilings(engine::ThreadPool& pool, engine::Isa isa);
 Ceilings larger(const Ceilings& a, const Ceilings& b);
 /// {"multiply_adds_gflops", "amx_bf16_gflops", "amx_int8_gflops", "memory_gbs"}; null where 0.
 nlohmann::json ceilings_json(const Ceilings& ceilings);
-std::string ceilings_text(const Ceilings& ceilings);
+/// One line of what ceilings_json made.
+std::string ceilings_text(const nlohmann::json& ceilings);
 
 /// Bytes of what no cache of this processor holds: twice its last one, at least 256 MB.
 std::size_t beyond_caches();
 /// Bytes of the last-level cache; 0 where the system doesn't say.
 std::size_t last_cache_bytes();
+
+/// Bytes of this process in memory now, and at most so far.
+std::int64_t resident_bytes();
+std::int64_t peak_resident_bytes();
 
 }  // namespace runnel::apps

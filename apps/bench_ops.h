@@ -6,25 +6,10 @@
 #include <vector>
 
 #include "apps/bench_eigen.h"
-#include "apps/bench_measure.h"
+#include "apps/bench_op.h"
 #include "engine/executor.h"
 
 namespace runnel::apps {
-
-/// What bounds a line.
-enum class Bound { kNone, kMultiplyAdds, kTilesBf16, kTilesInt8, kMemory };
-
-/// A line of the table.
-struct Op {
-  std::string name;       // "base encoder fc1 bfloat16"
-  std::string shape;      // "1500 × 512 → 2048"
-  std::string precision;  // of weights or caches; empty: neither
-  Times times;
-  double operations = 0;  // floating-point (or int8) ones of a call; 0: not counted
-  double bytes = 0;       // that a call reads (and writes); 0: not counted
-  Bound bound = Bound::kNone;
-  Times eigen;  // the float32 product of this shape
-};
 
 /// Public shapes; head size 64, four times as wide between fc1 and fc2.
 struct WhisperShape {

@@ -168,8 +168,8 @@ class DecoderLayers {
     for (std::size_t n = 0; n < most; ++n) {
       for (std::size_t i = 0; i < shapes_.size(); ++i) {
         if (n >= layers_[i].size()) continue;
-        const double s = time_once(
-            [&] { call(executor_, shapes_[i], layers_[i][n], rows, buffers[i]); });
+        const double s =
+            time_once([&] { call(executor_, shapes_[i], layers_[i][n], rows, buffers[i]); });
         if (seconds) (*seconds)[i].push_back(s);
       }
     }
@@ -204,8 +204,8 @@ void bench_encoder_products(OpsRun& run) {
         const Linear layer = random_layer(shape, precision);
         Buffers buffers(run.executor, kAudioRows, shape,
                         Activations::format_of(run.executor, precision));
-        op.times = measure(run.seconds, 3,
-                           [&] { call(run.executor, shape, layer, kAudioRows, buffers); });
+        op.times =
+            measure(run.seconds, 3, [&] { call(run.executor, shape, layer, kAudioRows, buffers); });
         run.ops.push_back(std::move(op));
       }
     }
@@ -217,8 +217,8 @@ void bench_decoder_products(OpsRun& run) {
   std::vector<float> weights;      // Eigen's; made when first wanted
   for (const WhisperShape& whisper : kWhisperShapes) {
     std::array<std::array<Times, 2>, 5> eigen;
-    for (const Precision precision : {Precision::kFloat32, Precision::kFloat16,
-                                      Precision::kBFloat16, Precision::kInt8}) {
+    for (const Precision precision :
+         {Precision::kFloat32, Precision::kFloat16, Precision::kBFloat16, Precision::kInt8}) {
       const auto line = [&](const Shape& shape, int rows) {
         return std::string(whisper.name) + " decoder " + std::string(shape.name) + " " +
                std::string(name(precision)) + " " + std::to_string(rows) +
@@ -233,8 +233,7 @@ void bench_decoder_products(OpsRun& run) {
       DecoderLayers layers(run.executor, whisper, precision, wanted);
       for (std::size_t r = 0; r < std::size(kRows); ++r) {
         const int rows = kRows[r];
-        const std::vector<Times> times =
-            layers.measure(rows, run.seconds * double(wanted.size()));
+        const std::vector<Times> times = layers.measure(rows, run.seconds * double(wanted.size()));
         for (std::size_t i = 0; i < wanted.size(); ++i) {
           const Shape& shape = wanted[i];
           if (!run.wants(line(shape, rows))) continue;

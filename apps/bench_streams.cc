@@ -1,13 +1,12 @@
 // `runnel bench --streams N`: live streams on one thread, open loop.
 
 #include <sched.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <memory>
 #include <vector>
 
 #include "apps/bench.h"
+#include "apps/bench_measure.h"
 #include "apps/live_report.h"
 #include "apps/synthetic_source.h"
 #include "apps/version.h"
@@ -23,14 +22,6 @@ constexpr int kRateHz = 16'000;
 constexpr std::int64_t kHopNs = 16'000'000;
 constexpr int kMemoryStreams = 64;
 constexpr double kLoopSeconds = 4;  // of audio that all streams share
-
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t total = 0;
-  std::int64_t resident = 0;
-  statm >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
 
 using Separators = std::vector<std::unique_ptr<models::Separator>>;
 using Weights = std::shared_ptr<const models::gtcrn::Weights>;

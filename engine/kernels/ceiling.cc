@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "engine/kernels/ceiling.cc"
 #include "hwy/foreach_target.h"
 // foreach_target must come first.
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

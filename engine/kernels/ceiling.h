@@ -13,8 +13,8 @@ namespace runnel::engine {
 /// compiler's baseline.
 std::int64_t run_multiply_adds(Isa isa, int rounds) noexcept;
 
-/// Reads all words, as fast as a thread can, and returns their sum (modulo 2^64). Over a buffer much
-/// larger than the caches, on every thread, this is what the memory gives at best.
+/// Reads all words, as fast as a thread can, and returns their sum (modulo 2^64). Over a buffer
+/// much larger than the caches, on every thread, this is what the memory gives at best.
 std::uint64_t sum_words(Isa isa, std::span<const std::uint64_t> words) noexcept;
 
 }  // namespace runnel::engine
