@@ -12,6 +12,7 @@
 #include "apps/text.h"
 #include "apps/version.h"
 #include "dsp/log_mel.h"
+#include "engine/kernels/matrix.h"
 #include "engine/kernels/rows.h"
 #include "models/whisper/checkpoint.h"
 #include "models/whisper/network.h"
