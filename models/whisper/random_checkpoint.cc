@@ -49,7 +49,8 @@ std::vector<std::string> made_up_vocabulary(int size) {
       if (printable(byte) == pass) tokens.emplace_back(1, char(byte));
     }
   }
-  while (int(tokens.size()) < size) tokens.push_back("<" + std::to_string(tokens.size()) + ">");
+  while (int(tokens.size()) < size)
+    tokens.push_back(std::to_string(tokens.size()).insert(0, 1, '<').append(1, '>'));
   return tokens;
 }
 

@@ -52,8 +52,8 @@ void RandomSource::expect(std::string_view tensor, const engine::Shape& shape) c
   const engine::Shape& found = shape_of(tensor);
   if (found != shape) {
     throw std::runtime_error("random " + model_ + ": tensor '" + std::string(tensor) +
-                             "': expected shape " + to_string(shape) + ", found " +
-                             to_string(found));
+                             "': expected shape " + engine::to_string(shape) + ", found " +
+                             engine::to_string(found));
   }
 }
 
