@@ -58,7 +58,8 @@ void add_threads(CLI::App& app, int& threads) {
 CLI::App* add_ops(CLI::App& bench, OpsBenchOptions& options) {
   CLI::App* app = bench.add_subcommand("ops", "Kernels, beside ceilings and Eigen");
   app->footer(kOpsExamples);
-  app->add_option("--filter", options.filter, "Only lines with this in their name");
+  app->add_option("--filter", options.filters,
+                  "Only lines with this (or one of these) in their name");
   app->add_option("--seconds", options.seconds, "Seconds for each line, about")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();

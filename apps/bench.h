@@ -17,9 +17,9 @@ struct GtcrnBenchOptions {
 };
 
 struct OpsBenchOptions {
-  int threads = 0;       // 0: the physical cores
-  std::string filter;    // part of a line's name
-  double seconds = 0.1;  // for each line
+  int threads = 0;                   // 0: the physical cores
+  std::vector<std::string> filters;  // parts of a line's name; none: all
+  double seconds = 0.1;              // for each line
   bool all_isas = false;
   bool json = false;
 };

@@ -31,7 +31,7 @@ struct EigenPeer {
   std::string_view isa;  // "baseline", "avx2", "avx512"
 };
 
-/// The best that `isa` runs. Compilers other than gcc get the baseline.
+/// The best that `isa` runs. Compilers other than gcc get the baseline: they have no such regions.
 EigenPeer eigen_peer(engine::Isa isa);
 
 /// The whole product on all threads: blocks of rows, or of outputs where rows are few.

@@ -27,7 +27,7 @@ nlohmann::json bench_ops(const OpsBenchOptions& options) {
   const engine::Isa isa = engine::chosen_isa();
   engine::Executor executor(isa, options.threads, scratch_bytes());
   rt::flush_denormals();
-  OpsRun run{executor, eigen_peer(isa), options.filter, options.seconds, {}};
+  OpsRun run{executor, eigen_peer(isa), options.filters, options.seconds, {}};
   const Ceilings before = measure_ceilings(executor.pool, isa);
   bench_encoder_products(run);
   bench_encoder_attention(run);
@@ -36,7 +36,7 @@ nlohmann::json bench_ops(const OpsBenchOptions& options) {
   bench_decoder_attention(run);
   bench_stages(run);
   if (run.ops.empty()) {
-    throw UsageError("bench ops: no line has \"" + options.filter + "\" in its name");
+    throw UsageError("bench ops: no line has \"" + options.filters.front() + "\" in its name");
   }
   const Ceilings ceilings = larger(before, measure_ceilings(executor.pool, isa));
   nlohmann::json ops = nlohmann::json::array();
@@ -80,8 +80,8 @@ int run_ops_bench(const OpsBenchOptions& options) {
     if (options.threads > 0) {
       arguments.insert(arguments.end(), {"--threads", std::to_string(options.threads)});
     }
-    if (!options.filter.empty()) {
-      arguments.insert(arguments.end(), {"--filter", options.filter});
+    for (const std::string& filter : options.filters) {
+      arguments.insert(arguments.end(), {"--filter", filter});
     }
     report = bench_isas("ops", arguments);
     for (const nlohmann::json& run : report["isas"]) {

@@ -1,6 +1,7 @@
 // What the parts of `runnel bench ops` share.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,12 +29,15 @@ inline constexpr int kHeadDim = 64;
 struct OpsRun {
   engine::Executor& executor;
   EigenPeer eigen;
-  std::string filter;
+  std::vector<std::string> filters;
   double seconds;  // of each line
   std::vector<Op> ops;
 
   bool wants(const std::string& name) const {
-    return filter.empty() || name.find(filter) != std::string::npos;
+    return filters.empty() ||
+           std::any_of(filters.begin(), filters.end(), [&](const std::string& filter) {
+             return name.find(filter) != std::string::npos;
+           });
   }
 };
 

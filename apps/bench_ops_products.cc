@@ -87,10 +87,9 @@ void call(Executor& executor, const Shape& shape, const Linear& layer, int rows,
                        {.activation = engine::Activation::kGelu});
       break;
     case Layer::kOut:
-    case Layer::kFc2: {
+    case Layer::kFc2:
       engine::multiply(executor, layer, b.in, y, {.residual = y});
       break;
-    }
     case Layer::kLogits:
       engine::multiply(executor, layer, b.in, y);
       break;
@@ -229,7 +228,12 @@ void bench_decoder_products(OpsRun& run) {
         if (run.wants(line(shape, 1)) || run.wants(line(shape, 5))) wanted.push_back(shape);
       }
       if (wanted.empty()) continue;
-      if (weights.empty()) weights = random_values(beyond_caches() / sizeof(float));
+      if (weights.empty()) {
+        // At least the largest matrix, whatever the caches are.
+        const WhisperShape& turbo = kWhisperShapes[3];
+        weights = random_values(std::max(beyond_caches() / sizeof(float),
+                                         std::size_t(turbo.dim) * std::size_t(turbo.vocabulary)));
+      }
       DecoderLayers layers(run.executor, whisper, precision, wanted);
       for (std::size_t r = 0; r < std::size(kRows); ++r) {
         const int rows = kRows[r];
