@@ -4,12 +4,21 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/model_store.h"
+#include "apps/models_pull.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "models/catalog.h"
+#include "models/whisper/config.h"
 
 namespace runnel::apps {
 namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  runnel models                     what there is, and what is here
+  runnel models pull whisper-base   from the hub (RUNNEL_HUB: another address) into RUNNEL_MODELS
+                                    or ~/.local/share/runnel/models
+  runnel models --json | jq '.[].name')";
 
 nlohmann::json models_json() {
   nlohmann::json list = nlohmann::json::array();
@@ -22,6 +31,18 @@ nlohmann::json models_json() {
                     {"embedded", entry.embedded},
                     {"default", entry.name == models::kDefaultSeparator},
                     {"description", entry.description}});
+  }
+  for (const HubModel& model : hub_models()) {
+    const auto folder = find_pulled(model);
+    list.push_back({{"name", model.name},
+                    {"architecture", "whisper"},
+                    {"task", "transcription"},
+                    {"sample_rate_hz", models::whisper::kSampleRateHz},
+                    {"embedded", false},
+                    {"repository", model.repository},
+                    {"download_megabytes", model.megabytes},
+                    {"folder", folder ? nlohmann::json(folder->string()) : nlohmann::json()},
+                    {"description", model.description}});
   }
   return list;
 }
@@ -41,16 +62,39 @@ void print_models(std::FILE* file) {
   std::fputs("* default; -n also takes the path of a checkpoint\n", file);
 }
 
+void print_hub_models(std::FILE* file) {
+  std::vector<std::vector<std::string>> rows = {{"NAME", "TASK", "SIZE", "HERE", "DESCRIPTION"}};
+  for (const HubModel& model : hub_models()) {
+    rows.push_back({std::string(model.name), "transcription",
+                    std::to_string(model.megabytes) + " MB", find_pulled(model) ? "yes" : "no",
+                    std::string(model.description)});
+  }
+  std::fputs(table(rows, {2}).c_str(), file);
+  std::fprintf(file, "runnel models pull NAME downloads into %s\n",
+               model_folders().front().c_str());
+}
+
 Subcommand add_models(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("models", "List the models");
-  app->footer("Examples:\n  runnel models\n  runnel models --json | jq '.[].name'");
+  CLI::App* app = root.add_subcommand("models", "List the models, or pull some from the hub");
+  app->footer(kExamples);
   auto json = std::make_shared<bool>(false);
   app->add_flag("--json", *json, "As JSON");
-  return {app, [json] {
+  CLI::App* pull = app->add_subcommand("pull", "Download models: resumable, checksums checked");
+  pull->footer("Examples:\n  runnel models pull whisper-base\n  runnel models pull turbo tiny.en");
+  auto options = std::make_shared<PullOptions>();
+  pull->add_option("names", options->names, "whisper-base, or only base (runnel models)")
+      ->type_name("NAME")
+      ->required();
+  pull->add_flag("--force", options->force, "Again, even if it is there");
+  pull->add_flag("-q,--quiet", options->quiet, "Only errors");
+  return {app, [json, pull, options] {
+            if (pull->parsed()) return pull_models(*options);
             if (*json) {
               std::cout << models_json().dump(2) << std::endl;
             } else {
               print_models(stdout);
+              std::fputs("\n", stdout);
+              print_hub_models(stdout);
             }
             return 0;
           }};

@@ -10,28 +10,6 @@ namespace {
 
 constexpr double kLongPauseSeconds = 3.0;
 
-bool is_control(unsigned char c) { return c < 0x20 || c == 0x7F; }
-
-/// Control characters become spaces; spaces at the ends stay, since they part words.
-std::string without_controls(std::string_view text) {
-  std::string clean;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    // U+0080 to U+009F in UTF-8: controls to some terminals.
-    const bool is_c1 = c == 0xC2 && i + 1 < text.size() &&
-                       (static_cast<unsigned char>(text[i + 1]) & 0xE0) == 0x80;
-    if (is_c1) ++i;
-    clean += is_c1 || is_control(c) ? ' ' : text[i];
-  }
-  return clean;
-}
-
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(' ');
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(' ') - first + 1);
-}
-
 }  // namespace
 
 std::string Cue::text() const {
@@ -39,8 +17,6 @@ std::string Cue::text() const {
   for (const Word& word : words) all += word.text;
   return all;
 }
-
-std::string one_line(std::string_view text) { return trimmed(without_controls(text)); }
 
 std::string wrap(std::string_view text, int width) {
   std::string wrapped;
@@ -75,7 +51,7 @@ void CueMaker::add(const models::whisper::Segment& segment, const OnCue& on_cue)
 
 void CueMaker::add_word(const models::whisper::Word& word, const OnCue& on_cue) {
   const std::string text = without_controls(word.text);
-  const std::string bare = trimmed(text);
+  const std::string bare = one_line(text);
   if (bare.empty()) return;
   const bool paused = flows() && word.start - last_start_ > kLongPauseSeconds;
   const bool is_full = layout_.max_words_per_line > 0 &&

@@ -57,9 +57,6 @@ class CueMaker {
   double last_start_ = 0;
 };
 
-/// One line for people: control characters and line breaks are spaces, the ends are trimmed. So
-/// text cannot end a cue, a line of a table, or command a terminal.
-std::string one_line(std::string_view text);
 /// Breaks at spaces so that no line is wider than `width` characters, unless one word is; 0: no
 /// limit.
 std::string wrap(std::string_view text, int width);

@@ -42,6 +42,26 @@ std::string table(const std::vector<std::vector<std::string>>& rows,
 
 bool is_terminal(std::FILE* file) { return isatty(fileno(file)) == 1; }
 
+std::string without_controls(std::string_view text) {
+  std::string clean;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F in UTF-8: controls to some terminals.
+    const bool is_c1 = c == 0xC2 && i + 1 < text.size() &&
+                       (static_cast<unsigned char>(text[i + 1]) & 0xE0) == 0x80;
+    if (is_c1) ++i;
+    clean += is_c1 || c < 0x20 || c == 0x7F ? ' ' : text[i];
+  }
+  return clean;
+}
+
+std::string one_line(std::string_view text) {
+  const std::string clean = without_controls(text);
+  const auto first = clean.find_first_not_of(' ');
+  if (first == std::string::npos) return {};
+  return clean.substr(first, clean.find_last_not_of(' ') - first + 1);
+}
+
 std::string html_escape(std::string_view text) {
   std::string escaped;
   for (const char c : text) {

@@ -21,6 +21,12 @@ int display_width(std::string_view text);
 
 bool is_terminal(std::FILE* file);
 
+/// Control characters and line breaks as spaces, so that text cannot end a line or command a
+/// terminal.
+std::string without_controls(std::string_view text);
+/// The same, and trimmed.
+std::string one_line(std::string_view text);
+
 /// The text with &, <, > and quotes as HTML entities.
 std::string html_escape(std::string_view text);
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "apps/text.h"
+
 namespace runnel::apps {
 namespace {
 

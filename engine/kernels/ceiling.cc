@@ -1,5 +1,7 @@
 #include "engine/kernels/ceiling.h"
 
+#include <cstring>
+
 #define HWY_DISABLED_TARGETS \
   (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
@@ -46,6 +48,24 @@ std::int64_t run_multiply_adds(Isa isa, int rounds) noexcept {
 #endif
   (void)isa;
   return HWY_STATIC_DISPATCH(multiply_adds)(rounds);
+}
+
+std::uint64_t read_memory(const std::byte* data, std::size_t size, int streams) noexcept {
+  constexpr std::size_t kLine = 64, kWords = kLine / sizeof(std::uint64_t);
+  const std::size_t stream = size / std::size_t(streams) / kLine * kLine;
+  std::uint64_t sums[kWords] = {};
+  for (std::size_t i = 0; i < stream; i += kLine) {
+    for (int s = 0; s < streams; ++s) {
+      const std::byte* line = data + std::size_t(s) * stream + i;
+      __builtin_prefetch(line + 8 * kLine);
+      std::uint64_t words[kWords];
+      std::memcpy(words, line, kLine);
+      for (std::size_t j = 0; j < kWords; ++j) sums[j] += words[j];
+    }
+  }
+  std::uint64_t total = 0;
+  for (std::uint64_t sum : sums) total += sum;
+  return total;
 }
 
 }  // namespace runnel::engine

@@ -1,0 +1,338 @@
+// curl fetches, sha256sum checks; both are children. Files grow in NAME.partial/, whose rename to
+// NAME is the last step: what is called NAME is whole.
+
+#include "apps/models_pull.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <stdexcept>
+
+#include "apps/child_process.h"
+#include "apps/meter.h"
+#include "apps/model_store.h"
+#include "apps/subcommand.h"
+#include "apps/text.h"
+#include "rt/clock.h"
+
+namespace runnel::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kHub = "https://huggingface.co";
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+// The first must be there.
+constexpr std::array kSmallFiles = {"config.json",       "generation_config.json",
+                                    "preprocessor_config.json", "tokenizer.json",
+                                    "vocab.json",        "merges.txt",
+                                    "added_tokens.json"};
+constexpr std::int64_t kSpareBytes = 16 << 20;  // of the disk, left free
+constexpr std::uintmax_t kMaxListBytes = 16 << 20;
+
+// curl's exit codes that have a line of their own.
+constexpr int kCurlHttpError = 22;
+constexpr int kCurlWriteError = 23;
+constexpr int kCurlRangeError = 33;
+
+/// What the hub says of a file.
+struct RemoteFile {
+  std::string name;
+  std::int64_t bytes = 0;
+  std::string sha256;   // of large files
+  std::string git_sha1; // of the others: of "blob <bytes>\0" and the content
+};
+
+std::string hub_url() {
+  const char* hub = std::getenv("RUNNEL_HUB");
+  std::string url = hub && *hub ? hub : kHub;
+  while (url.ends_with('/')) url.pop_back();
+  return url;
+}
+
+std::string megabytes(std::int64_t bytes) { return fixed(1e-6 * double(bytes), 1) + " MB"; }
+
+std::int64_t size_of(const fs::path& path) {
+  std::error_code missing;
+  const auto size = fs::file_size(path, missing);
+  return missing ? 0 : std::int64_t(size);
+}
+
+std::string read_text(const fs::path& path) {
+  if (fs::file_size(path) > kMaxListBytes) {
+    throw std::runtime_error(path.string() + ": expected a list of some KB, found " +
+                             std::to_string(fs::file_size(path)) + " bytes");
+  }
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A name in a list of the hub's that is a plain file's: it becomes part of a path here.
+bool is_plain_name(const std::string& name) {
+  const auto is_plain = [](unsigned char c) {
+    return std::isalnum(c) || c == '.' || c == '_' || c == '-';
+  };
+  return !name.empty() && name[0] != '.' && name[0] != '-' &&
+         std::all_of(name.begin(), name.end(), is_plain);
+}
+
+/// The first word that a checksum program prints for `prefix` and the file.
+std::string checksum(const std::string& program, const std::string& prefix, const fs::path& path) {
+  ChildProcess child({program});
+  child.feed(prefix);
+  std::ifstream file(path, std::ios::binary);
+  std::vector<char> piece(1 << 20);
+  while (file.read(piece.data(), std::streamsize(piece.size())) || file.gcount() > 0) {
+    if (!child.feed({piece.data(), std::size_t(file.gcount())})) break;
+  }
+  const ChildProcess::Result result = child.wait();
+  if (file.bad() || result.exit_code != 0) {
+    throw std::runtime_error(path.string() + ": " + program + " could not check it: " +
+                             one_line(result.err));
+  }
+  return result.out.substr(0, result.out.find(' '));
+}
+
+class Pull {
+ public:
+  Pull(const HubModel& model, const PullOptions& options)
+      : model_(model),
+        options_(options),
+        label_(model.name),
+        target_(model_folders().front() / model.name),
+        partial_(target_.string() + ".partial") {}
+
+  void run();
+
+ private:
+  std::vector<RemoteFile> list();
+  std::vector<RemoteFile> weights(const std::vector<RemoteFile>& all);
+  void fetch(const RemoteFile& file);
+  void download(const std::string& url, const fs::path& path, const std::string& name,
+                std::int64_t bytes, bool resume = true);
+  void check(const RemoteFile& file, const fs::path& path) const;
+  void check_space(const std::vector<RemoteFile>& files) const;
+
+  const HubModel& model_;
+  const PullOptions& options_;
+  const std::string label_;
+  const fs::path target_;
+  const fs::path partial_;
+  StatusLine line_;
+};
+
+/// Runs curl into `path`, on from what is there. `bytes` is what is expected in all, 0: unknown.
+void Pull::download(const std::string& url, const fs::path& path, const std::string& name,
+                    std::int64_t bytes, bool resume) {
+  std::vector<std::string> words = {"curl",           "--fail",  "--location",
+                                    "--silent",       "--show-error",
+                                    "--globoff",      "--retry", "3",
+                                    "--connect-timeout", "30",   "--write-out",
+                                    "%{http_code}",   "--output", path.string()};
+  const std::int64_t old_bytes = resume ? size_of(path) : 0;
+  if (old_bytes > 0) words.insert(words.end(), {"--continue-at", "-"});
+  words.insert(words.end(), {"--", url});
+  const std::int64_t start_ns = rt::now_ns();
+  ChildProcess curl(words);
+  const ChildProcess::Result result = curl.wait([&] {
+    if (!line_.enabled() || options_.quiet || bytes == 0) return;
+    const std::int64_t done = size_of(path);
+    const double wall_s = 1e-9 * double(rt::now_ns() - start_ns);
+    const double rate = double(done - old_bytes) / std::max(wall_s, 0.1);
+    line_.show(label_ + "/" + name + " " + bar(double(done) / double(bytes), 24) + " " +
+               megabytes(done) + " of " + megabytes(bytes) + "  " +
+               megabytes(std::int64_t(rate)) + "/s");
+  });
+  line_.clear();
+  if (result.exit_code == 0) return;
+  if (result.exit_code == kCurlRangeError && old_bytes > 0) {  // it cannot resume: from the start
+    fs::remove(path);
+    return download(url, path, name, bytes, false);
+  }
+  const std::string where = label_ + "/" + name + ": ";
+  if (result.exit_code == kCurlHttpError) {
+    throw std::runtime_error(where + "expected it at " + url + ", found HTTP status " +
+                             result.out.substr(0, 3));
+  }
+  const std::string said = one_line(result.err);
+  if (result.exit_code == kCurlWriteError) {
+    throw std::runtime_error(where + "cannot be written to " + path.string() +
+                             " (is the disk full?): " + said);
+  }
+  throw std::runtime_error(where + "not all of " + url + " came; what did is kept for the next " +
+                           "try: " + said);
+}
+
+/// The files that make the model, by the hub's list.
+std::vector<RemoteFile> Pull::list() {
+  const fs::path path = partial_ / "list.part";
+  const std::string url = hub_url() + "/api/models/" + std::string(model_.repository) + "/tree/main";
+  fs::remove(path);
+  download(url, path, "list", 0);
+  std::vector<RemoteFile> all;
+  try {
+    for (const auto& entry : nlohmann::json::parse(read_text(path))) {
+      if (entry.value("type", "") != "file") continue;
+      RemoteFile file{.name = entry.at("path"), .bytes = entry.at("size"), .sha256 = {},
+                      .git_sha1 = {}};
+      if (entry.contains("lfs")) {
+        file.bytes = entry.at("lfs").at("size");
+        file.sha256 = entry.at("lfs").at("oid");
+      } else {
+        file.git_sha1 = entry.at("oid");
+      }
+      if (is_plain_name(file.name)) all.push_back(file);
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw std::runtime_error(url + ": expected the hub's list of files, found something else");
+  }
+  fs::remove(path);
+  std::vector<RemoteFile> wanted;
+  for (const char* name : kSmallFiles) {
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [&](const RemoteFile& file) { return file.name == name; });
+    if (found != all.end()) wanted.push_back(*found);
+  }
+  if (wanted.empty() || wanted[0].name != kSmallFiles[0]) {
+    throw std::runtime_error(url + ": expected a checkpoint with " + kSmallFiles[0] +
+                             ", found none");
+  }
+  const std::vector<RemoteFile> large = weights(all);
+  wanted.insert(wanted.end(), large.begin(), large.end());
+  return wanted;
+}
+
+/// One file, or an index and the shards that it names.
+std::vector<RemoteFile> Pull::weights(const std::vector<RemoteFile>& all) {
+  const auto find = [&](const std::string& name) {
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [&](const RemoteFile& file) { return file.name == name; });
+    if (found == all.end()) {
+      throw std::runtime_error(label_ + ": expected " + name + " on the hub, found none");
+    }
+    return *found;
+  };
+  const auto is_index = [](const RemoteFile& file) { return file.name == kIndex; };
+  const auto is_whole = [](const RemoteFile& file) { return file.name == kWeights; };
+  if (std::any_of(all.begin(), all.end(), is_whole) ||
+      std::none_of(all.begin(), all.end(), is_index)) {
+    return {find(kWeights)};
+  }
+  std::vector<RemoteFile> files = {find(kIndex)};
+  fetch(files[0]);
+  std::set<std::string> shards;
+  try {
+    const auto index = nlohmann::json::parse(read_text(partial_ / kIndex));
+    for (const auto& [tensor, shard] : index.at("weight_map").items()) shards.insert(shard);
+  } catch (const nlohmann::json::exception&) {
+    throw std::runtime_error(label_ + "/" + kIndex + ": expected a weight_map of shards, found none");
+  }
+  for (const std::string& shard : shards) files.push_back(find(shard));
+  return files;
+}
+
+void Pull::check(const RemoteFile& file, const fs::path& path) const {
+  const auto mismatch = [&](const std::string& expected, const std::string& found) {
+    fs::remove(path);
+    throw std::runtime_error(label_ + "/" + file.name + ": expected " + expected + ", found " +
+                             found + "; it was removed, try again");
+  };
+  if (size_of(path) != file.bytes) {
+    mismatch(std::to_string(file.bytes) + " bytes", std::to_string(size_of(path)));
+  }
+  if (!file.sha256.empty()) {
+    const std::string found = checksum("sha256sum", "", path);
+    if (found != file.sha256) mismatch("sha256 " + file.sha256, found);
+  } else {
+    const std::string header = "blob " + std::to_string(file.bytes) + std::string(1, '\0');
+    const std::string found = checksum("sha1sum", header, path);
+    if (found != file.git_sha1) mismatch("git's sha1 " + file.git_sha1, found);
+  }
+}
+
+void Pull::fetch(const RemoteFile& file) {
+  const fs::path whole = partial_ / file.name;
+  const fs::path part = whole.string() + ".part";
+  if (fs::exists(whole)) {  // checked before it got this name
+    if (size_of(whole) == file.bytes) return;
+    fs::remove(whole);
+  }
+  if (size_of(part) > file.bytes) fs::remove(part);
+  if (size_of(part) < file.bytes || file.bytes == 0) {
+    download(hub_url() + "/" + std::string(model_.repository) + "/resolve/main/" + file.name, part,
+             file.name, file.bytes);
+  }
+  if (line_.enabled() && !options_.quiet) line_.show(label_ + "/" + file.name + " checking");
+  check(file, part);
+  line_.clear();
+  fs::rename(part, whole);
+}
+
+void Pull::check_space(const std::vector<RemoteFile>& files) const {
+  std::int64_t needed = kSpareBytes;
+  for (const RemoteFile& file : files) {
+    const fs::path whole = partial_ / file.name;
+    needed += file.bytes - std::max(size_of(whole), size_of(whole.string() + ".part"));
+  }
+  const auto free_bytes = std::int64_t(fs::space(partial_).available);
+  if (free_bytes < needed) {
+    throw std::runtime_error(partial_.string() + ": expected " + megabytes(needed) +
+                             " of free disk, found " + megabytes(free_bytes));
+  }
+}
+
+void Pull::run() {
+  if (fs::exists(target_)) {
+    if (!options_.force) {
+      if (!options_.quiet) std::printf("%s: is there already\n", target_.c_str());
+      return;
+    }
+  }
+  fs::create_directories(partial_);
+  const std::vector<RemoteFile> files = list();
+  check_space(files);
+  std::int64_t bytes = 0;
+  for (const RemoteFile& file : files) {
+    fetch(file);
+    bytes += file.bytes;
+  }
+  if (options_.force) fs::remove_all(target_);
+  fs::rename(partial_, target_);
+  if (!options_.quiet) {
+    std::printf("%s: %zu files, %s, checksums match\n", target_.c_str(), files.size(),
+                megabytes(bytes).c_str());
+  }
+}
+
+}  // namespace
+
+int pull_models(const PullOptions& options) {
+  std::vector<const HubModel*> models;
+  for (const std::string& name : options.names) {
+    models.push_back(find_hub_model(name));
+    if (!models.back()) {
+      throw UsageError("models pull: '" + name + "': expected one of " + hub_model_names() +
+                       ", found none");
+    }
+  }
+  bool failed = false;
+  for (const HubModel* model : models) {
+    try {
+      Pull(*model, options).run();
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "runnel: %s\n", one_line(error.what()).c_str());
+      failed = true;
+    }
+  }
+  return failed ? 1 : 0;
+}
+
+}  // namespace runnel::apps
