@@ -35,7 +35,7 @@ double best_rate(engine::ThreadPool& pool, const Task& task) {
   return best;
 }
 
-double memory_rate(engine::ThreadPool& pool, engine::Isa isa) {
+double memory_rate(engine::ThreadPool& pool) {
   const int blocks = int(beyond_caches() / kBlock);
   engine::PageBuffer buffer(std::size_t(blocks) * kBlock);
   pool.run(blocks,
@@ -43,13 +43,12 @@ double memory_rate(engine::ThreadPool& pool, engine::Isa isa) {
   std::vector<std::uint64_t> sums(std::size_t(blocks), 0);  // kept, so that the reading is
   double best = 0;
   for (int trial = 0; trial < kTrials; ++trial) {
+    const int streams = 1 << trial % 4;  // as whichever number of them the memory likes best
     for (int first = 0; first + kWindow <= blocks; first += kWindow) {
       const double s = time_once([&] {
         pool.run(kWindow, [&](int i, int) {
           const std::size_t block = std::size_t(first + i);
-          const auto* words =
-              reinterpret_cast<const std::uint64_t*>(buffer.data() + block * kBlock);
-          sums[block] += engine::sum_words(isa, {words, kBlock / sizeof *words});
+          sums[block] += engine::read_memory(buffer.data() + block * kBlock, kBlock, streams);
         });
       });
       best = std::max(best, double(kWindow * kBlock) / s);
@@ -85,7 +84,7 @@ Ceilings measure_ceilings(engine::ThreadPool& pool, engine::Isa isa) {
     result.tiles_bf16 = best_rate(pool, [&] { return amx->run_tiles_bf16(kTileRounds); });
     result.tiles_int8 = best_rate(pool, [&] { return amx->run_tiles_int8(kTileRounds); });
   }
-  result.memory = memory_rate(pool, isa);
+  result.memory = memory_rate(pool);
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -21,6 +22,7 @@ constexpr int kUsage = 2;
 constexpr const char* kExamples = R"(Examples:
   runnel separate meeting.wav                  separated/gtcrn-runnel/meeting/{speech,background}.wav
   runnel separate mic                          hear yourself without the noise (Ctrl-C ends)
+  runnel transcribe talk.mp3 -m base -f srt    subtitles of a talk
   cat a.wav | runnel separate - -o - > b.wav   as a filter in a pipe
   runnel latency --pipeline                    where the milliseconds go
   runnel completion bash > ~/.local/share/bash-completion/completions/runnel
@@ -54,8 +56,32 @@ void set_up_logging(const std::string& level) {
   spdlog::set_level(spdlog::level::from_str(level));
 }
 
+/// The arguments, last first as CLI11 takes them. openai-whisper's way of writing is accepted:
+/// --beam_size is --beam-size, and "--word_timestamps True" is --word-timestamps=True.
+std::vector<std::string> arguments(int argc, char** argv) {
+  std::vector<std::string> list;
+  bool are_options = true;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    const bool is_boolean = word == "True" || word == "False";
+    const bool after_option =
+        !list.empty() && list.back().starts_with("--") && list.back().find('=') == word.npos;
+    if (word == "--") are_options = false;
+    if (are_options && word.starts_with("--")) {
+      const auto name_end = word.begin() + std::ptrdiff_t(std::min(word.find('='), word.size()));
+      std::replace(word.begin(), name_end, '_', '-');
+    } else if (are_options && is_boolean && after_option) {
+      list.back() += "=" + word;
+      continue;
+    }
+    list.push_back(std::move(word));
+  }
+  std::reverse(list.begin(), list.end());
+  return list;
+}
+
 int parse_and_run(int argc, char** argv) {
-  CLI::App root("Real-time streaming audio: speech out of noise, live or from files", "runnel");
+  CLI::App root("Real-time streaming audio: speech out of noise, text out of speech", "runnel");
   root.set_version_flag("--version", version_text());
   root.footer(kExamples);
   root.require_subcommand(1);
@@ -64,11 +90,12 @@ int parse_and_run(int argc, char** argv) {
   root.add_option("--log-level", log_level, "What to log to stderr")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
-  const std::vector<Subcommand> subcommands = {add_separate(root), add_latency(root),
-                                               add_devices(root),  add_bench(root),
-                                               add_models(root),   add_completion(root)};
+  const std::vector<Subcommand> subcommands = {add_separate(root), add_transcribe(root),
+                                               add_latency(root),  add_devices(root),
+                                               add_bench(root),    add_models(root),
+                                               add_completion(root)};
   try {
-    root.parse(argc, argv);
+    root.parse(arguments(argc, argv));
   } catch (const CLI::ParseError& error) {
     return report(root, error);
   }

@@ -19,6 +19,7 @@ struct Subcommand {
 };
 
 Subcommand add_separate(CLI::App& root);
+Subcommand add_transcribe(CLI::App& root);
 Subcommand add_latency(CLI::App& root);
 Subcommand add_devices(CLI::App& root);
 Subcommand add_bench(CLI::App& root);

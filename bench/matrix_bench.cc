@@ -3,7 +3,6 @@
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -40,18 +39,11 @@ PackedMatrix random_matrix(int outputs, int inputs, Precision precision) {
                       });
 }
 
-/// Reading memory and doing nothing else: the kernel of a row of floats whose weights are all read.
-void memory(benchmark::State& state) {
-  const std::size_t words = std::size_t(256) << 17;  // 256 MB
-  AlignedVector<std::uint64_t> data(words, 1);
-  for (auto _ : state) {
-    std::uint64_t sums[32] = {};
-    for (std::size_t i = 0; i < words; i += 32) {
-      for (std::size_t j = 0; j < 32; ++j) sums[j] += data[i + j];
-    }
-    benchmark::DoNotOptimize(sums);
-  }
-  count(state, "B/s", double(words) * 8);
+void memory(benchmark::State& state, int streams) {
+  PageBuffer data(std::size_t(kLarge) / 4096 * 4096, true);
+  for (std::size_t i = 0; i < data.size(); i += 4096) data.data()[i] = std::byte(1);
+  for (auto _ : state) benchmark::DoNotOptimize(read_memory(data.data(), data.size(), streams));
+  count(state, "B/s", double(data.size()));
 }
 
 /// One to a few rows: [rows, inputs] times a matrix too large for the caches (or not, `outputs`).
@@ -92,20 +84,6 @@ void many(benchmark::State& state, Isa isa, Shape shape) {
     matrix_kernels(isa).many_f32(a.data(), inputs, rows, inputs,
                                  reinterpret_cast<const float*>(w.panel(0)), w.steps() * kPanel,
                                  w.panels(), y.data(), outputs, false);
-    benchmark::DoNotOptimize(y.data());
-    benchmark::ClobberMemory();
-  }
-  count(state, "FLOP/s", 2.0 * rows * inputs * outputs);
-}
-
-void many_pairs(benchmark::State& state, Isa isa, Shape shape) {
-  const auto [rows, inputs, outputs] = shape;
-  const PackedMatrix w = random_matrix(outputs, inputs, Precision::kBFloat16);
-  AlignedVector<std::uint16_t> a(std::size_t(rows) * std::size_t(inputs), 0x3F00);
-  AlignedVector<float> y(std::size_t(rows) * std::size_t(outputs));
-  for (auto _ : state) {
-    matrix_kernels(isa).many_bf16(a.data(), inputs, rows, w.steps(), w.panel(0), w.panels(),
-                                  y.data(), outputs);
     benchmark::DoNotOptimize(y.data());
     benchmark::ClobberMemory();
   }
@@ -158,7 +136,9 @@ int main(int argc, char** argv) {
         .append("x")
         .append(std::to_string(s.outputs));
   };
-  add("memory ceiling", memory);
+  for (int streams : {1, 2, 4, 8}) {
+    add(std::string("memory ceiling, streams: ").append(std::to_string(streams)), memory, streams);
+  }
   for (const Shape& shape : kShapes) add("Eigen " + text(shape), eigen, shape);
   for (Precision precision : kPrecisions) {
     add(std::string("packing ").append(name(precision)), packing, precision);
@@ -175,12 +155,8 @@ int main(int argc, char** argv) {
       add(what + "1 of 512x512 in cache" + suffix, few, isa, precision, 1, 512, 512);
       add(what + "5 of 512x512 in cache" + suffix, few, isa, precision, 5, 512, 512);
     }
-    for (const Shape& shape : kShapes) {
+    for (const Shape& shape : kShapes)
       add("many float32 " + text(shape) + suffix, many, isa, shape);
-      if (matrix_kernels(isa).many_bf16) {
-        add("many bfloat16 " + text(shape) + suffix, many_pairs, isa, shape);
-      }
-    }
   }
   benchmark::RunSpecifiedBenchmarks();
 }

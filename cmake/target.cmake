@@ -5,6 +5,10 @@ function(runnel_configure target)
                      $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/runnel>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_compile_options(${target} PRIVATE -Wall -Wextra $<$<BOOL:${RUNNEL_WERROR}>:-Werror>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # "a" + std::string: gcc 12 warns of an overlap that cannot be (its bug 105651).
+    target_compile_options(${target} PRIVATE -Wno-restrict)
+  endif()
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     # What Highway's NEON asks for; the compiler uses no cryptography by itself.
     target_compile_options(${target} PRIVATE -march=armv8-a+crypto)

@@ -1,7 +1,7 @@
 #include "engine/packed_matrix.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -30,9 +30,11 @@ struct Quantized {
 /// The words of a row of int8: its largest magnitude becomes 127.
 Quantized bytes_of(const float* row, int words, std::uint32_t* out) {
   const int n = 4 * words;
-  std::uint32_t bits = 0;  // of magnitudes, which order as their numbers do
-  for (int i = 0; i < n; ++i) bits = std::max(bits, std::bit_cast<std::uint32_t>(row[i]) << 1);
-  const float largest = std::bit_cast<float>(bits >> 1);
+  std::int32_t bits = 0;  // of magnitudes, which order as their numbers do
+  for (int i = 0; i < n; ++i) {
+    bits = std::max(bits, std::bit_cast<std::int32_t>(row[i]) & 0x7FFFFFFF);
+  }
+  const float largest = std::bit_cast<float>(bits);
   if (largest < kSmallestRow) {
     std::fill(out, out + words, 0u);
     return {0, 0};

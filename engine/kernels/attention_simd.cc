@@ -5,8 +5,10 @@
 #include "engine/kernels/attention_plain.h"
 #include "engine/kernels/narrow.h"
 
-// AVX2 and AVX-512 are what Isa names; the levels between bring nothing here.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+// AVX2 and AVX-512 are what Isa names; the levels between bring nothing here. Vectors of a size
+// that is known only at run time (SVE) cannot lie in arrays.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/attention_simd.cc"
 #include "hwy/foreach_target.h"
@@ -52,7 +54,8 @@ HWY_INLINE float wide(float x) { return x; }
 HWY_INLINE float wide(std::uint16_t x) { return float_of_f16(x); }
 
 /// How far ahead of the sums a stream is asked for, in bytes: what memory takes to answer.
-constexpr std::ptrdiff_t kAhead = 2048;
+constexpr std::ptrdiff_t kAhead = 4096;
+constexpr int kRowsAhead = 32;  // the same where rows are gathered
 
 HWY_INLINE void fetch(const void* from) { __builtin_prefetch(from, 0, 3); }
 
@@ -100,7 +103,6 @@ struct Gathered {
   int n, dim;
   HWY_INLINE const T* row(int i) const { return base + rows[i] * stride; }
   HWY_INLINE void fetch_ahead(int i) const {
-    constexpr int kRowsAhead = 12;
     const char* at = reinterpret_cast<const char*>(row(std::min(i + kRowsAhead, n - 1)));
     for (std::ptrdiff_t line = 0; line < std::ptrdiff_t(dim * sizeof(T)); line += 64) {
       fetch(at + line);
@@ -204,7 +206,7 @@ void gathered(const float* query, const AttendRows& context, int dim, float scal
   int i = 0;
   for (; i + 4 <= n; i += 4) score_rows<4>(query, keys, i, dim, scratch);
   for (; i < n; ++i) score_rows<1>(query, keys, i, dim, scratch);
-  for (int ahead = -12; ahead < 0; ++ahead) values.fetch_ahead(ahead);
+  for (int ahead = -kRowsAhead; ahead < 0; ++ahead) values.fetch_ahead(ahead);
   softmax_row(scratch, scale, n);
   sum_rows(scratch, values, n, dim, out);
 }

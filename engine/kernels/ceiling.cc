@@ -1,12 +1,13 @@
 #include "engine/kernels/ceiling.h"
 
+#include <cstring>
+
 #define HWY_DISABLED_TARGETS \
   (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/ceiling.cc"
 #include "hwy/foreach_target.h"
 // foreach_target must come first.
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,28 +34,6 @@ std::int64_t multiply_adds(int rounds) noexcept {
   return std::int64_t(rounds) * kUnrolled * kChains * 2 * std::int64_t(hn::Lanes(d));
 }
 
-std::uint64_t read_words(const std::uint64_t* data, std::size_t words) noexcept {
-  namespace hn = hwy::HWY_NAMESPACE;
-  const hn::ScalableTag<std::uint64_t> d;
-  constexpr std::size_t kSums = 8;
-  constexpr std::size_t kAhead = 1024;  // words: 8 KB, past where the hardware prefetcher looks
-  const std::size_t lanes = hn::Lanes(d), step = kSums * lanes;
-  hn::VFromD<decltype(d)> sum[kSums];
-  for (std::size_t i = 0; i < kSums; ++i) sum[i] = hn::Zero(d);
-  std::size_t at = 0;
-  for (; at + step <= words; at += step) {
-    for (std::size_t line = 0; line < step; line += 8) hwy::Prefetch(data + at + kAhead + line);
-    for (std::size_t i = 0; i < kSums; ++i) {
-      sum[i] = hn::Add(sum[i], hn::LoadU(d, data + at + i * lanes));
-    }
-  }
-  auto total = sum[0];
-  for (std::size_t i = 1; i < kSums; ++i) total = hn::Add(total, sum[i]);
-  std::uint64_t result = hn::GetLane(hn::SumOfLanes(d, total));
-  for (; at < words; ++at) result += data[at];
-  return result;
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace runnel::engine
 HWY_AFTER_NAMESPACE();
@@ -71,13 +50,22 @@ std::int64_t run_multiply_adds(Isa isa, int rounds) noexcept {
   return HWY_STATIC_DISPATCH(multiply_adds)(rounds);
 }
 
-std::uint64_t sum_words(Isa isa, std::span<const std::uint64_t> words) noexcept {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx2) return N_AVX2::read_words(words.data(), words.size());
-  if (isa >= Isa::kAvx512) return N_AVX3::read_words(words.data(), words.size());
-#endif
-  (void)isa;
-  return HWY_STATIC_DISPATCH(read_words)(words.data(), words.size());
+std::uint64_t read_memory(const std::byte* data, std::size_t size, int streams) noexcept {
+  constexpr std::size_t kLine = 64, kWords = kLine / sizeof(std::uint64_t);
+  const std::size_t stream = size / std::size_t(streams) / kLine * kLine;
+  std::uint64_t sums[kWords] = {};
+  for (std::size_t i = 0; i < stream; i += kLine) {
+    for (int s = 0; s < streams; ++s) {
+      const std::byte* line = data + std::size_t(s) * stream + i;
+      __builtin_prefetch(line + 8 * kLine);
+      std::uint64_t words[kWords];
+      std::memcpy(words, line, kLine);
+      for (std::size_t j = 0; j < kWords; ++j) sums[j] += words[j];
+    }
+  }
+  std::uint64_t total = 0;
+  for (std::uint64_t sum : sums) total += sum;
+  return total;
 }
 
 }  // namespace runnel::engine

@@ -1,8 +1,8 @@
 // What this processor can do at best, measured: the ceiling beside which a kernel's speed is told.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "engine/isa.h"
 
@@ -13,8 +13,9 @@ namespace runnel::engine {
 /// compiler's baseline.
 std::int64_t run_multiply_adds(Isa isa, int rounds) noexcept;
 
-/// Reads all words, as fast as a thread can, and returns their sum (modulo 2^64). Over a buffer
-/// much larger than the caches, on every thread, this is what the memory gives at best.
-std::uint64_t sum_words(Isa isa, std::span<const std::uint64_t> words) noexcept;
+/// Reads `size` bytes (of 4096) and does nothing else that takes time: memory's bandwidth to one
+/// thread, where they are too many for the caches. As `streams` (1 to 8) side by side, since memory
+/// gives more to several than to one. Returns a sum, so that the compiler keeps the work.
+std::uint64_t read_memory(const std::byte* data, std::size_t size, int streams) noexcept;
 
 }  // namespace runnel::engine

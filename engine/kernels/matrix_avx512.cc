@@ -9,6 +9,7 @@
 
 #include <cstring>
 
+#include "engine/kernels/matrix_few.h"
 #include "engine/kernels/number.h"
 #include "hwy/base.h"
 
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int kColumns = 16;  // of a panel
 constexpr int kStepBytes = 64;
-constexpr int kAhead = 32 * kStepBytes;
+constexpr int kAhead = 8 * kStepBytes;
 
 }  // namespace
 }  // namespace runnel::engine
@@ -62,67 +63,109 @@ inline __m512i broadcast(const std::byte* four) {
   return _mm512_set1_epi32(word);
 }
 
-/// One panel and R rows; few rows have several sets of sums, as in matrix_simd.cc.
-template <int R>
-void few_panel(const QuantizedRows& x, int steps, const std::byte* w, const float* w_scales,
-               const std::int32_t* w_sums, float* y, std::ptrdiff_t y_stride) noexcept {
-  constexpr int kSets = R == 1 ? 4 : R <= 3 ? 2 : 1;
-  const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
-  const std::byte* rows[R];
-  __m512i high[kSets][R], low[kSets][R];
-  RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
-    rows[r] = x.data + r * row_bytes;
+/// A panel's 16 sums of high bytes and of low ones.
+struct QuantizedSums {
+  __m512i high, low;
+};
+
+/// P panels and R rows; few sums come in several sets, as in matrix_simd.cc.
+template <int R, int P>
+struct QuantizedBlock {
+  static void run(const std::byte* x, std::ptrdiff_t row_bytes, int steps, const std::byte* w,
+                  std::ptrdiff_t panel_bytes, std::byte* buffer, bool first) noexcept {
+    constexpr int kSets = R * P == 1 ? 4 : R * P <= 3 ? 2 : 1;
+    auto* at = reinterpret_cast<QuantizedSums*>(buffer);
+    const std::byte* rows[R];
     RUNNEL_UNROLL
-    for (int u = 0; u < kSets; ++u) high[u][r] = low[u][r] = _mm512_setzero_si512();
-  }
-  for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
+    for (int r = 0; r < R; ++r) rows[r] = x + r * row_bytes;
+    __m512i high[kSets][R][P], low[kSets][R][P];
     RUNNEL_UNROLL
-    for (int u = 0; u < kSets; ++u, w += kStepBytes) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + kAhead), _MM_HINT_T0);
-      const __m512i weights = _mm512_load_si512(w);
+    for (int r = 0; r < R; ++r) {
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int u = 0; u < kSets; ++u) high[u][r][p] = low[u][r][p] = _mm512_setzero_si512();
+        if (!first) {
+          high[0][r][p] = at[p * kFewRows + r].high;
+          low[0][r][p] = at[p * kFewRows + r].low;
+        }
+      }
+    }
+    for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
+      RUNNEL_UNROLL
+      for (int u = 0; u < kSets; ++u, w += kStepBytes) {
+        __m512i weights[P];
+        RUNNEL_UNROLL
+        for (int p = 0; p < P; ++p) {
+          const std::byte* step = w + p * panel_bytes;
+          _mm_prefetch(reinterpret_cast<const char*>(step + kAhead), _MM_HINT_T0);
+          weights[p] = _mm512_load_si512(step);
+        }
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) {
+          const std::byte* in = rows[r] + (s + u) * 8;
+          const __m512i in_high = broadcast(in), in_low = broadcast(in + 4);
+          RUNNEL_UNROLL
+          for (int p = 0; p < P; ++p) {
+            high[u][r][p] = _mm512_dpbusd_epi32(high[u][r][p], in_high, weights[p]);
+            low[u][r][p] = _mm512_dpbusd_epi32(low[u][r][p], in_low, weights[p]);
+          }
+        }
+      }
+    }
+    RUNNEL_UNROLL
+    for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
       for (int r = 0; r < R; ++r) {
-        const std::byte* in = rows[r] + (s + u) * 8;
-        high[u][r] = _mm512_dpbusd_epi32(high[u][r], broadcast(in), weights);
-        low[u][r] = _mm512_dpbusd_epi32(low[u][r], broadcast(in + 4), weights);
+        RUNNEL_UNROLL
+        for (int u = 1; u < kSets; ++u) {
+          high[0][r][p] = _mm512_add_epi32(high[0][r][p], high[u][r][p]);
+          low[0][r][p] = _mm512_add_epi32(low[0][r][p], low[u][r][p]);
+        }
+        at[p * kFewRows + r] = {high[0][r][p], low[0][r][p]};
       }
     }
   }
-  const __m512i offset = _mm512_slli_epi32(_mm512_loadu_si512(w_sums), 7);
-  RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
-    RUNNEL_UNROLL
-    for (int u = 1; u < kSets; ++u) {
-      high[0][r] = _mm512_add_epi32(high[0][r], high[u][r]);
-      low[0][r] = _mm512_add_epi32(low[0][r], low[u][r]);
-    }
-    high[0][r] = _mm512_sub_epi32(high[0][r], offset);
-    // In double the sum is exact, so that float rounds it once.
-    const __m512d scale = _mm512_set1_pd(256);
-    const __m512d first =
-        _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(high[0][r])), scale,
-                        _mm512_cvtepi32_pd(_mm512_castsi512_si256(low[0][r])));
-    const __m512d second =
-        _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(high[0][r], 1)), scale,
-                        _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(low[0][r], 1)));
-    const __m512 sum = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(first)),
-                                          _mm512_cvtpd_ps(second), 1);
-    const __m512 scales = _mm512_mul_ps(_mm512_set1_ps(x.scales[r]), _mm512_loadu_ps(w_scales));
-    _mm512_storeu_ps(y + r * y_stride, _mm512_mul_ps(sum, scales));
-  }
+};
+
+/// float of 256 · high + low: in double the sum is exact, so that it is rounded once.
+inline __m512 combine(__m512i high, __m512i low) {
+  const __m512d scale = _mm512_set1_pd(256);
+  const __m512d first = _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(high)), scale,
+                                        _mm512_cvtepi32_pd(_mm512_castsi512_si256(low)));
+  const __m512d second =
+      _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(high, 1)), scale,
+                      _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(low, 1)));
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(first)), _mm512_cvtpd_ps(second),
+                            1);
 }
 
 void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t* w_sums, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
-  static constexpr decltype(&few_panel<1>) kKernels[] = {few_panel<1>, few_panel<2>, few_panel<3>,
-                                                         few_panel<4>, few_panel<5>, few_panel<6>,
-                                                         few_panel<7>, few_panel<8>};
-  for (int p = 0; p < panels; ++p, w += std::ptrdiff_t(steps) * kStepBytes) {
-    kKernels[rows - 1](x, steps, w, w_scales + p * kColumns, w_sums + p * kColumns,
-                       y + p * kColumns, y_stride);
-  }
+  constexpr FewRegisters kInRegisters{.all = 32, .sums = 2, .weights = 1, .inputs = 0, .others = 2};
+  using Kernels = FewKernels<QuantizedBlock, kInRegisters, int(sizeof(QuantizedSums))>;
+  multiply_few<Kernels>(
+      {.x = x.data,
+       .row_bytes = std::ptrdiff_t(steps) * 8,
+       .step_bytes = 8,
+       .rows = rows,
+       .steps = steps,
+       .w = w,
+       .panels = panels},
+      steps, [&](const std::byte* buffer, int first, int count, int, bool) {
+        const auto* sums = reinterpret_cast<const QuantizedSums*>(buffer);
+        for (int p = 0; p < count; ++p, sums += kFewRows) {
+          const int column = (first + p) * kColumns;
+          const __m512i offset = _mm512_slli_epi32(_mm512_loadu_si512(w_sums + column), 7);
+          for (int r = 0; r < rows; ++r) {
+            const __m512 sum = combine(_mm512_sub_epi32(sums[r].high, offset), sums[r].low);
+            const __m512 scales =
+                _mm512_mul_ps(_mm512_set1_ps(x.scales[r]), _mm512_loadu_ps(w_scales + column));
+            _mm512_storeu_ps(y + r * y_stride + column, _mm512_mul_ps(sum, scales));
+          }
+        }
+      });
 }
 
 }  // namespace

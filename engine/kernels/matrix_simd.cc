@@ -1,9 +1,11 @@
 // The vector versions, written once on Highway and compiled for each instruction set.
 #include "engine/kernels/matrix_simd.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/kernels/matrix_blocks.h"
+#include "engine/kernels/matrix_few.h"
 #include "engine/kernels/matrix_plain.h"
 #include "engine/kernels/number.h"
 
@@ -41,8 +43,8 @@ constexpr int kLanes = int(hn::MaxLanes(D()));
 constexpr int kParts = kColumns / kLanes;  // registers of a panel's columns
 constexpr int kRegisters = HWY_TARGET == HWY_AVX2 ? 16 : 32;
 
-/// How far ahead memory is asked for: what arrives while the processor works on as much.
-constexpr int kAhead = 32 * kStepBytes;
+/// How far ahead memory is asked for.
+constexpr int kAhead = 8 * kStepBytes;
 
 HWY_INLINE void prefetch_step(const std::byte* step) { hwy::Prefetch(step + kAhead); }
 
@@ -50,58 +52,78 @@ HWY_INLINE void prefetch_step(const std::byte* step) { hwy::Prefetch(step + kAhe
 
 struct Float32 {
   static constexpr int kGroup = 1, kSums = kParts;
-  template <int R>
+  static constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kSums, .weights = kParts, .inputs = 0, .others = 1};
+  template <int R, int P>
   static HWY_INLINE void step(const float* const* x, int at, const std::byte* w,
-                              V (&sums)[R][kSums]) {
+                              std::ptrdiff_t panel_bytes, V (&sums)[P][R][kSums]) {
     const D d;
+    V weights[P][kParts];
     RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-      const V weights = hn::LoadU(d, reinterpret_cast<const float*>(w) + i * kLanes);
+    for (int p = 0; p < P; ++p) {
+      const auto* from = reinterpret_cast<const float*>(w + p * panel_bytes);
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
-        sums[r][i] = hn::MulAdd(weights, hn::Set(d, x[r][at]), sums[r][i]);
+      for (int i = 0; i < kParts; ++i) weights[p][i] = hn::LoadU(d, from + i * kLanes);
+    }
+    multiply<R, P>(x, at, weights, sums);
+  }
+  template <int R, int P>
+  static HWY_INLINE void multiply(const float* const* x, int at, const V (&weights)[P][kParts],
+                                  V (&sums)[P][R][kSums]) {
+    RUNNEL_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const V in = hn::Set(D(), x[r][at]);
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < kParts; ++i) {
+          sums[p][r][i] = hn::MulAdd(weights[p][i], in, sums[p][r][i]);
+        }
       }
     }
   }
-  static HWY_INLINE void finish(const V (&sums)[kSums], float* y) {
-    RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) hn::StoreU(sums[i], D(), y + i * kLanes);
-  }
+  static void finish(const float* sums, float* y) { std::copy_n(sums, kColumns, y); }
 };
 
 struct BFloat16 {
   static constexpr int kGroup = 2, kSums = kParts;
-  template <int R>
+  static constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kSums, .weights = 2 * kParts, .inputs = 0, .others = 1};
+  template <int R, int P>
   static HWY_INLINE void step(const float* const* x, int at, const std::byte* w,
-                              V (&sums)[R][kSums]) {
+                              std::ptrdiff_t panel_bytes, V (&sums)[P][R][kSums]) {
     const D d;
     const Words dw;
+    V first[P][kParts], second[P][kParts];
     RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-      const auto pairs = hn::LoadU(dw, reinterpret_cast<const std::uint32_t*>(w) + i * kLanes);
-      const V first = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
-      const V second = hn::BitCast(d, hn::And(pairs, hn::Set(dw, 0xFFFF0000u)));
+    for (int p = 0; p < P; ++p) {
+      const auto* from = reinterpret_cast<const std::uint32_t*>(w + p * panel_bytes);
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) {
-        sums[r][i] = hn::MulAdd(first, hn::Set(d, x[r][at]), sums[r][i]);
-        sums[r][i] = hn::MulAdd(second, hn::Set(d, x[r][at + 1]), sums[r][i]);
+      for (int i = 0; i < kParts; ++i) {
+        const auto pairs = hn::LoadU(dw, from + i * kLanes);
+        first[p][i] = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
+        second[p][i] = hn::BitCast(d, hn::And(pairs, hn::Set(dw, 0xFFFF0000u)));
       }
     }
+    Float32::multiply<R, P>(x, at, first, sums);
+    Float32::multiply<R, P>(x, at + 1, second, sums);
   }
-  static HWY_INLINE void finish(const V (&sums)[kSums], float* y) { Float32::finish(sums, y); }
+  static void finish(const float* sums, float* y) { Float32::finish(sums, y); }
 };
 
 /// Widened in the order in which they lie: an output's pair of inputs has a sum each.
 struct Float16 {
   static constexpr int kGroup = 2, kSums = 2 * kParts;
+  static constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kSums, .weights = 0, .inputs = 1, .others = 1};
   static HWY_INLINE V load(const std::byte* w, int i) {
     const hn::Rebind<hwy::float16_t, D> dh;
-    return hn::PromoteTo(D(),
-                         hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(w) + i * kLanes));
+    const auto* from = reinterpret_cast<const hwy::float16_t*>(w);
+    return hn::PromoteTo(D(), hn::LoadU(dh, from + i * kLanes));
   }
-  template <int R>
+  template <int R, int P>
   static HWY_INLINE void step(const float* const* x, int at, const std::byte* w,
-                              V (&sums)[R][kSums]) {
+                              std::ptrdiff_t panel_bytes, V (&sums)[P][R][kSums]) {
     const D d;
     const hn::Repartition<double, D> pairs;
     V in[R];
@@ -112,87 +134,100 @@ struct Float16 {
       in[r] = hn::BitCast(d, hn::Set(pairs, pair));
     }
     RUNNEL_UNROLL
-    for (int i = 0; i < kSums; ++i) {
-      const V weights = load(w, i);
+    for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
-      for (int r = 0; r < R; ++r) sums[r][i] = hn::MulAdd(weights, in[r], sums[r][i]);
+      for (int i = 0; i < kSums; ++i) {
+        const V weights = load(w + p * panel_bytes, i);
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) sums[p][r][i] = hn::MulAdd(weights, in[r], sums[p][r][i]);
+      }
     }
   }
-  static HWY_INLINE void finish(const V (&sums)[kSums], float* y) {
-    const D d;
-    RUNNEL_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-      const V even = hn::ConcatEven(d, sums[2 * i + 1], sums[2 * i]);
-      const V odd = hn::ConcatOdd(d, sums[2 * i + 1], sums[2 * i]);
-      hn::StoreU(hn::Add(even, odd), d, y + i * kLanes);
-    }
+  static void finish(const float* sums, float* y) {
+    for (int j = 0; j < kColumns; ++j) y[j] = sums[2 * j] + sums[2 * j + 1];
   }
 };
 
-using FewRows = void (*)(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w,
-                         float* y, std::ptrdiff_t y_stride) noexcept;
+/// Few sums come in several sets, so that no multiply-add waits for the one before it.
+constexpr int sets_of(int sums) { return sums >= 6 ? 1 : sums >= 3 ? 2 : 4; }
 
-/// One panel and R rows. Few rows have several sets of sums, so that no multiply-add waits for the
-/// one before it.
-template <class T, int R>
-void few_rows(const float* x, std::ptrdiff_t x_stride, int steps, const std::byte* w, float* y,
-              std::ptrdiff_t y_stride) noexcept {
-  constexpr int kSets = R * T::kSums >= 8 ? 1 : R * T::kSums >= 4 ? 2 : 4;
-  V sums[kSets][R][T::kSums];
-  const float* rows[R];
-  RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
-    rows[r] = x + r * x_stride;
-    RUNNEL_UNROLL
-    for (int i = 0; i < T::kSums; ++i) {
-      RUNNEL_UNROLL
-      for (int u = 0; u < kSets; ++u) sums[u][r][i] = hn::Zero(D());
-    }
-  }
-  for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
-    RUNNEL_UNROLL
-    for (int u = 0; u < kSets; ++u) {
-      prefetch_step(w);
-      T::template step<R>(rows, (s + u) * T::kGroup, w, sums[u]);
-      w += kStepBytes;
-    }
-  }
-  RUNNEL_UNROLL
-  for (int r = 0; r < R; ++r) {
-    RUNNEL_UNROLL
-    for (int i = 0; i < T::kSums; ++i) {
-      RUNNEL_UNROLL
-      for (int u = 1; u < kSets; ++u) sums[0][r][i] = hn::Add(sums[0][r][i], sums[u][r][i]);
-    }
-    T::finish(sums[0][r], y + r * y_stride);
-  }
-}
-
-/// Rows whose sums fit in the registers, beside a few for the weights.
 template <class T>
-constexpr int kRowsAtOnce = HWY_MIN(kFewRows, (kRegisters - 4) / T::kSums);
+struct FewOf {
+  static constexpr int kSumBytes = T::kSums * kLanes * int(sizeof(float));
+
+  template <int R, int P>
+  struct Block {
+    static void run(const std::byte* x, std::ptrdiff_t row_bytes, int steps, const std::byte* w,
+                    std::ptrdiff_t panel_bytes, std::byte* buffer, bool first) noexcept {
+      const D d;
+      constexpr int kSets = sets_of(P * R * T::kSums);
+      V sums[kSets][P][R][T::kSums];
+      const float* rows[R];
+      RUNNEL_UNROLL
+      for (int r = 0; r < R; ++r) rows[r] = reinterpret_cast<const float*>(x + r * row_bytes);
+      auto* at = reinterpret_cast<float*>(buffer);
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) {
+          RUNNEL_UNROLL
+          for (int i = 0; i < T::kSums; ++i) {
+            sums[0][p][r][i] = hn::Zero(d);
+            if (!first) {
+              sums[0][p][r][i] = hn::LoadU(d, at + ((p * kFewRows + r) * T::kSums + i) * kLanes);
+            }
+            RUNNEL_UNROLL
+            for (int u = 1; u < kSets; ++u) sums[u][p][r][i] = hn::Zero(d);
+          }
+        }
+      }
+      for (int s = 0; s < steps; s += kSets) {  // steps is a multiple of 16
+        RUNNEL_UNROLL
+        for (int u = 0; u < kSets; ++u, w += kStepBytes) {
+          RUNNEL_UNROLL
+          for (int p = 0; p < P; ++p) prefetch_step(w + p * panel_bytes);
+          T::template step<R, P>(rows, (s + u) * T::kGroup, w, panel_bytes, sums[u]);
+        }
+      }
+      RUNNEL_UNROLL
+      for (int p = 0; p < P; ++p) {
+        RUNNEL_UNROLL
+        for (int r = 0; r < R; ++r) {
+          RUNNEL_UNROLL
+          for (int i = 0; i < T::kSums; ++i) {
+            V sum = sums[0][p][r][i];
+            RUNNEL_UNROLL
+            for (int u = 1; u < kSets; ++u) sum = hn::Add(sum, sums[u][p][r][i]);
+            hn::StoreU(sum, d, at + ((p * kFewRows + r) * T::kSums + i) * kLanes);
+          }
+        }
+      }
+    }
+  };
+  using Kernels = FewKernels<Block, T::kInRegisters, kSumBytes>;
+};
 
 template <class T>
 void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std::byte* w,
          int panels, float* y, std::ptrdiff_t y_stride) noexcept {
-  static constexpr FewRows kKernels[] = {
-      few_rows<T, 1>,
-      few_rows<T, HWY_MIN(2, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(3, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(4, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(5, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(6, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(7, kRowsAtOnce<T>)>,
-      few_rows<T, HWY_MIN(8, kRowsAtOnce<T>)>,
-  };
-  const int passes = (rows + kRowsAtOnce<T> - 1) / kRowsAtOnce<T>;
-  const int most = (rows + passes - 1) / passes;
-  for (int p = 0; p < panels; ++p, w += std::ptrdiff_t(steps) * kStepBytes) {
-    for (int r = 0; r < rows; r += most) {
-      kKernels[HWY_MIN(most, rows - r) - 1](x + r * x_stride, x_stride, steps, w,
-                                            y + r * y_stride + p * kColumns, y_stride);
-    }
-  }
+  constexpr int kSize = int(sizeof(float));
+  const FewOperands operands{.x = reinterpret_cast<const std::byte*>(x),
+                             .row_bytes = x_stride * kSize,
+                             .step_bytes = T::kGroup * kSize,
+                             .rows = rows,
+                             .steps = steps,
+                             .w = w,
+                             .panels = panels};
+  multiply_few<typename FewOf<T>::Kernels>(
+      operands, steps, [&](const std::byte* sums, int first, int count, int, bool) HWY_ATTR {
+        for (int p = 0; p < count; ++p) {
+          for (int r = 0; r < rows; ++r) {
+            const std::byte* from = sums + (p * kFewRows + r) * FewOf<T>::kSumBytes;
+            T::finish(reinterpret_cast<const float*>(from),
+                      y + r * y_stride + (first + p) * kColumns);
+          }
+        }
+      });
 }
 
 // int8, two 16-bit products a lane. The sums of a lane grow by at most 2 · 32767 · 127 a step, so
@@ -202,26 +237,30 @@ void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std
 constexpr int kExactSteps = 256;
 constexpr int kQuantizedSums = 2 * kParts;  // two lanes an output
 
-using FewQuantized = void (*)(const std::byte* x, int steps, const std::byte* w, double* sums);
-
-/// sums [R, 32]: of even and odd pairs of inputs.
-template <int R>
-void few_quantized(const std::byte* x, int steps, const std::byte* w, double* totals) {
-  const hn::Repartition<std::int16_t, D> d16;
-  const hn::Rebind<std::int8_t, decltype(d16)> d8;
-  const hn::RebindToSigned<D> d32;
-  const hn::Repartition<std::int64_t, D> d64;
-  const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
-  for (int begin = 0; begin < steps; begin += kExactSteps) {
-    hn::VFromD<decltype(d32)> sums[R][kQuantizedSums];
+template <int R, int P>
+struct QuantizedBlock {
+  static void run(const std::byte* x, std::ptrdiff_t row_bytes, int steps, const std::byte* w,
+                  std::ptrdiff_t panel_bytes, std::byte* buffer, bool first) noexcept {
+    const hn::Repartition<std::int16_t, D> d16;
+    const hn::Rebind<std::int8_t, decltype(d16)> d8;
+    const hn::RebindToSigned<D> d32;
+    const hn::Repartition<std::int64_t, D> d64;
+    hn::VFromD<decltype(d32)> sums[P][R][kQuantizedSums];
+    auto* at = reinterpret_cast<std::int32_t*>(buffer);
     RUNNEL_UNROLL
-    for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
-      for (int i = 0; i < kQuantizedSums; ++i) sums[r][i] = hn::Zero(d32);
+      for (int r = 0; r < R; ++r) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < kQuantizedSums; ++i) {
+          sums[p][r][i] = hn::Zero(d32);
+          if (!first) {
+            sums[p][r][i] = hn::LoadU(d32, at + ((p * kFewRows + r) * kQuantizedSums + i) * kLanes);
+          }
+        }
+      }
     }
-    const int end = HWY_MIN(begin + kExactSteps, steps);
-    for (int s = begin; s < end; ++s, w += kStepBytes) {
-      prefetch_step(w);
+    for (int s = 0; s < steps; ++s, w += kStepBytes) {
       hn::VFromD<decltype(d16)> in[R];
       RUNNEL_UNROLL
       for (int r = 0; r < R; ++r) {
@@ -230,55 +269,70 @@ void few_quantized(const std::byte* x, int steps, const std::byte* w, double* to
         in[r] = hn::BitCast(d16, hn::Set(d64, four));
       }
       RUNNEL_UNROLL
-      for (int i = 0; i < kQuantizedSums; ++i) {
-        const auto weights = hn::PromoteTo(
-            d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(w) + i * 2 * kLanes));
+      for (int p = 0; p < P; ++p) {
+        const std::byte* step = w + p * panel_bytes;
+        prefetch_step(step);
         RUNNEL_UNROLL
-        for (int r = 0; r < R; ++r) {
-          auto unused = hn::Zero(d32);
-          sums[r][i] = hn::ReorderWidenMulAccumulate(d32, weights, in[r], sums[r][i], unused);
+        for (int i = 0; i < kQuantizedSums; ++i) {
+          const auto weights = hn::PromoteTo(
+              d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(step) + i * 2 * kLanes));
+          RUNNEL_UNROLL
+          for (int r = 0; r < R; ++r) {
+            auto unused = hn::Zero(d32);
+            sums[p][r][i] =
+                hn::ReorderWidenMulAccumulate(d32, weights, in[r], sums[p][r][i], unused);
+          }
         }
       }
     }
-    for (int r = 0; r < R; ++r) {
-      std::int32_t lanes[2 * kColumns];
+    RUNNEL_UNROLL
+    for (int p = 0; p < P; ++p) {
       RUNNEL_UNROLL
-      for (int i = 0; i < kQuantizedSums; ++i) hn::StoreU(sums[r][i], d32, lanes + i * kLanes);
-      for (int j = 0; j < 2 * kColumns; ++j) totals[r * 2 * kColumns + j] += double(lanes[j]);
+      for (int r = 0; r < R; ++r) {
+        RUNNEL_UNROLL
+        for (int i = 0; i < kQuantizedSums; ++i) {
+          hn::StoreU(sums[p][r][i], d32, at + ((p * kFewRows + r) * kQuantizedSums + i) * kLanes);
+        }
+      }
     }
   }
-}
+};
 
 void few_int8(const QuantizedRows& x, int rows, int steps, const std::byte* w,
               const float* w_scales, const std::int32_t*, int panels, float* y,
               std::ptrdiff_t y_stride) noexcept {
-  constexpr int kAtOnce = HWY_MIN(kFewRows, (kRegisters - 4) / kQuantizedSums);
-  static constexpr FewQuantized kKernels[] = {
-      few_quantized<1>,
-      few_quantized<HWY_MIN(2, kAtOnce)>,
-      few_quantized<HWY_MIN(3, kAtOnce)>,
-      few_quantized<HWY_MIN(4, kAtOnce)>,
-      few_quantized<HWY_MIN(5, kAtOnce)>,
-      few_quantized<HWY_MIN(6, kAtOnce)>,
-      few_quantized<HWY_MIN(7, kAtOnce)>,
-      few_quantized<HWY_MIN(8, kAtOnce)>,
-  };
-  const int passes = (rows + kAtOnce - 1) / kAtOnce, most = (rows + passes - 1) / passes;
-  for (int p = 0; p < panels; ++p, w += std::ptrdiff_t(steps) * kStepBytes) {
-    double totals[kFewRows * 2 * kColumns] = {};
-    for (int r = 0; r < rows; r += most) {
-      kKernels[HWY_MIN(most, rows - r) - 1](x.data + std::ptrdiff_t(r) * steps * 8, steps, w,
-                                            totals + r * 2 * kColumns);
-    }
-    for (int r = 0; r < rows; ++r) {
-      const double* total = totals + r * 2 * kColumns;
-      float* out = y + r * y_stride + p * kColumns;
-      for (int j = 0; j < kColumns; ++j) {
-        out[j] =
-            float(total[2 * j] + total[2 * j + 1]) * (x.scales[r] * w_scales[p * kColumns + j]);
-      }
-    }
-  }
+  constexpr int kLanesOfSum = 2 * kColumns;
+  constexpr FewRegisters kInRegisters{
+      .all = kRegisters, .sums = kQuantizedSums, .weights = 0, .inputs = 1, .others = 2};
+  using Kernels = FewKernels<QuantizedBlock, kInRegisters, kLanesOfSum * 4>;
+  const std::ptrdiff_t row_bytes = std::ptrdiff_t(steps) * 8;
+  double totals[kSideBySide][kFewRows][kColumns];
+  multiply_few<Kernels>(
+      {.x = x.data,
+       .row_bytes = row_bytes,
+       .step_bytes = 8,
+       .rows = rows,
+       .steps = steps,
+       .w = w,
+       .panels = panels},
+      kExactSteps, [&](const std::byte* sums, int first, int count, int begin, bool last) {
+        for (int p = 0; p < count; ++p) {
+          for (int r = 0; r < rows; ++r) {
+            std::int32_t lanes[kLanesOfSum];
+            std::memcpy(lanes, sums + (p * kFewRows + r) * sizeof(lanes), sizeof(lanes));
+            double* total = totals[p][r];
+            for (int j = 0; j < kColumns; ++j) {
+              const double pair = double(lanes[2 * j]) + double(lanes[2 * j + 1]);
+              total[j] = begin == 0 ? pair : total[j] + pair;
+            }
+            if (!last) continue;
+            const int column = (first + p) * kColumns;
+            for (int j = 0; j < kColumns; ++j) {
+              y[r * y_stride + column + j] = float(total[j]) * (x.scales[r] * w_scales[column + j]);
+            }
+          }
+        }
+      });
 }
 
 /// data: [rows, inputs] of std::int16_t, as the plain one.

@@ -4,8 +4,10 @@
 #include "engine/kernels/rows.h"
 #include "engine/kernels/rows_plain.h"
 
-// AVX2 and AVX-512 are what Isa names; the levels between bring nothing here.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+// AVX2 and AVX-512 are what Isa names; the levels between bring nothing here. Vectors of a size
+// that is known only at run time (SVE) cannot lie in arrays.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/rows_simd.cc"
 #include "hwy/foreach_target.h"

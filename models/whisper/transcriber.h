@@ -20,8 +20,8 @@ struct DecodeOptions {
   Task task = Task::kTranscribe;
   std::string language;  // code; empty: detect
   std::vector<double> temperatures = {0.0, 0.2, 0.4, 0.6, 0.8, 1.0};
-  int best_of = 5;    // samples at temperature > 0
-  int beam_size = 5;  // at temperature 0; 1: greedy
+  int best_of = 5;    // samples at temperature > 0; 1 to 8
+  int beam_size = 5;  // at temperature 0; 1: greedy; to 8
   double patience = 1.0;
   std::optional<double> length_penalty;  // none: by length
   bool without_timestamps = false;
@@ -35,8 +35,8 @@ struct DecodeOptions {
   std::optional<double> no_speech_threshold = 0.6;
   bool condition_on_previous_text = true;
   std::string initial_prompt;
-  std::string prefix;  // text that the first window starts with
-  std::string hotwords;
+  std::string prefix;      // what the first window says first; part of its text
+  std::string hotwords;    // before the previous text of every window
   std::uint64_t seed = 0;  // of sampling
   std::string prepend_punctuations = "\"'“¿([{-";
   std::string append_punctuations = "\"'.。,，!！?？:：”)]}、";
@@ -58,20 +58,20 @@ struct Segment {
   double compression_ratio = 0;
   double no_speech_prob = 0;
   double temperature = 0;
-  std::vector<float> token_logprobs;  // one a token of `tokens`
+  std::vector<float> token_logprobs;  // one a token of `tokens`; 0 for a prefix
   std::vector<Word> words;
 };
 
 struct Timing {  // seconds of wall time
   double mel = 0, vad = 0, encode = 0, decode = 0, align = 0;
   int windows = 0;
-  std::int64_t tokens = 0;  // decoder steps, fallbacks included
+  std::int64_t tokens = 0;  // rounds of decoding, fallbacks included
 };
 
 struct Summary {
-  std::string language;  // code
-  double language_probability = 1;
-  double duration = 0;  // seconds of audio
+  std::string language;             // code; empty if it was to be detected and nothing was decoded
+  double language_probability = 1;  // of a detected one; 0 if nothing was decoded
+  double duration = 0;              // seconds of audio
   double duration_after_vad = 0;
   Timing timing;
 };

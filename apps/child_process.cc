@@ -1,0 +1,139 @@
+#include "apps/child_process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+extern char** environ;
+
+namespace runnel::apps {
+namespace {
+
+constexpr int kWaitMs = 100;
+
+struct Pipe {
+  int read = -1;
+  int write = -1;
+  Pipe() {
+    std::array<int, 2> ends{};
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+      throw std::system_error(errno, std::generic_category(), "pipe");
+    }
+    read = ends[0];
+    write = ends[1];
+  }
+  ~Pipe() {
+    if (read >= 0) close(read);
+    if (write >= 0) close(write);
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  static int release(int& end) { return std::exchange(end, -1); }
+};
+
+/// Appends what is there. False at the end.
+bool read_some(int descriptor, std::string& text) {
+  std::array<char, 4096> piece;
+  const ssize_t count = read(descriptor, piece.data(), piece.size());
+  if (count < 0) return errno == EINTR || errno == EAGAIN;
+  text.append(piece.data(), std::size_t(count));
+  return count > 0;
+}
+
+}  // namespace
+
+ChildProcess::ChildProcess(const std::vector<std::string>& words) {
+  Pipe in;
+  Pipe out;
+  Pipe err;
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, in.read, STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, out.write, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, err.write, STDERR_FILENO);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t ignored_here;  // by the program; a child wants them as usual
+  sigemptyset(&ignored_here);
+  sigaddset(&ignored_here, SIGPIPE);
+  sigaddset(&ignored_here, SIGXFSZ);
+  posix_spawnattr_setsigdefault(&attributes, &ignored_here);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  const int error = posix_spawnp(&pid_, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) {
+    pid_ = -1;
+    throw std::runtime_error(words[0] + ": expected this program to be installed, found: " +
+                             std::generic_category().message(error));
+  }
+  in_ = Pipe::release(in.write);
+  out_ = Pipe::release(out.read);
+  err_ = Pipe::release(err.read);
+}
+
+ChildProcess::~ChildProcess() {
+  if (pid_ > 0) {
+    kill(pid_, SIGTERM);
+    waitpid(pid_, nullptr, 0);
+  }
+  close_input();
+  if (out_ >= 0) close(out_);
+  if (err_ >= 0) close(err_);
+}
+
+void ChildProcess::close_input() {
+  if (in_ >= 0) close(in_);
+  in_ = -1;
+}
+
+bool ChildProcess::feed(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(in_, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return false;
+    bytes.remove_prefix(std::size_t(count));
+  }
+  return true;
+}
+
+void ChildProcess::take_output() {
+  std::array<pollfd, 2> ends = {pollfd{.fd = out_, .events = POLLIN, .revents = 0},
+                                pollfd{.fd = err_, .events = POLLIN, .revents = 0}};
+  if (poll(ends.data(), ends.size(), kWaitMs) <= 0) return;
+  for (const auto& [index, end, text] :
+       {std::tuple{0, &out_, &result_.out}, std::tuple{1, &err_, &result_.err}}) {
+    if (ends[std::size_t(index)].revents == 0 || read_some(*end, *text)) continue;
+    close(*end);
+    *end = -1;
+  }
+}
+
+ChildProcess::Result ChildProcess::wait(const std::function<void()>& on_wait) {
+  close_input();
+  while (out_ >= 0 || err_ >= 0) {  // poll passes over −1
+    take_output();
+    if (on_wait) on_wait();
+  }
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+  result_.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result_;
+}
+
+}  // namespace runnel::apps

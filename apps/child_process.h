@@ -1,0 +1,47 @@
+// Another program, run without a shell.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace runnel::apps {
+
+/// A running child. What it writes to its standard output and error is kept; what it is fed is its
+/// standard input. One thread.
+class ChildProcess {
+ public:
+  struct Result {
+    int exit_code = -1;  // 128 + signal if one killed it
+    std::string out;
+    std::string err;
+  };
+
+  /// Looks `words[0]` up in PATH. Throws std::runtime_error in one line if it cannot be run.
+  explicit ChildProcess(const std::vector<std::string>& words);
+  /// Kills it if it still runs.
+  ~ChildProcess();
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  /// False if it doesn't read any more.
+  bool feed(std::string_view bytes);
+  /// Closes its standard input and waits for its end; `on_wait`, if any, is called about ten times
+  /// a second and may throw.
+  Result wait(const std::function<void()>& on_wait = {});
+
+ private:
+  void close_input();
+  void take_output();
+
+  pid_t pid_ = -1;
+  int in_ = -1;
+  int out_ = -1;
+  int err_ = -1;
+  Result result_;
+};
+
+}  // namespace runnel::apps

@@ -1,0 +1,151 @@
+#include "apps/live_stats.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "apps/text.h"
+#include "rt/clock.h"
+
+namespace runnel::apps {
+namespace {
+
+using models::whisper::LiveEvent;
+
+std::int64_t to_ns(double seconds) { return std::int64_t(seconds * 1e9); }
+
+nlohmann::ordered_json figure(const rt::LatencyHistogram& histogram) {
+  const rt::LatencyStats stats = histogram.stats();
+  if (stats.count == 0) return nullptr;
+  return {{"count", stats.count},
+          {"median_ms", stats.p50_ms},
+          {"p95_ms", histogram.quantile_ms(0.95)},
+          {"max_ms", stats.max_ms},
+          {"mean_ms", stats.mean_ms}};
+}
+
+std::vector<std::string> row(const std::string& name, const rt::LatencyHistogram& histogram) {
+  if (histogram.stats().count == 0) return {name, "-", "-", "-"};
+  return {name, fixed(histogram.stats().p50_ms, 0), fixed(histogram.quantile_ms(0.95), 0),
+          fixed(histogram.stats().max_ms, 0)};
+}
+
+double seconds_heard(const LiveTranscription& live) {
+  const LiveTranscriptionCounters counters = live.counters();
+  return double(counters.input_frames + counters.input_dropped) / live.rate_hz();
+}
+
+double real_time_factor(const LiveTranscription& live) {
+  const double seconds = seconds_heard(live);
+  return seconds > 0 ? 1e-9 * double(live.counters().busy_ns) / seconds : 0;
+}
+
+}  // namespace
+
+std::int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+  return usage.ru_maxrss;
+#else
+  return std::int64_t(usage.ru_maxrss) * 1024;
+#endif
+}
+
+void LiveStats::add(const TimedEvent& timed) {
+  const LiveEvent& event = timed.event;
+  measure_commits(timed);
+  measure_retractions(event);
+  if (event.kind == LiveEvent::Kind::kPartial) {
+    ++partials_;
+    return;
+  }
+  ++finals_;
+  final_words_ += std::int64_t(event.words.size());
+  if (!event.ends_utterance) return;
+  ++utterances_;
+  if (event.words.empty()) return;  // nothing to wait for
+  last_pass_.record(to_ns(event.pass_seconds));
+  if (paced_) {
+    end_to_final_.record(timed.emitted_ns - timed.origin_ns - to_ns(event.speech_end));
+  }
+}
+
+void LiveStats::measure_commits(const TimedEvent& timed) {
+  const LiveEvent& event = timed.event;
+  for (std::size_t i = measured_; i < std::size_t(event.committed); ++i) {
+    const double end = event.words[i].end;
+    word_lag_unaware_.record(to_ns(event.heard - end));
+    if (paced_) word_lag_.record(timed.emitted_ns - timed.origin_ns - to_ns(end));
+  }
+  measured_ = std::max(measured_, std::size_t(event.committed));
+  // A line that was cut hands its later words to the next one.
+  if (event.kind == LiveEvent::Kind::kFinal) measured_ -= event.words.size();
+}
+
+void LiveStats::measure_retractions(const LiveEvent& event) {
+  const bool final = event.kind == LiveEvent::Kind::kFinal;
+  const bool cut = final && !event.ends_utterance;
+  const std::size_t compared = cut ? std::min(shown_.size(), event.words.size()) : shown_.size();
+  for (std::size_t i = 0; i < compared; ++i) {
+    if (i >= event.words.size() || event.words[i].text != shown_[i]) ++retracted_words_;
+  }
+  for (std::size_t i = 0; i < event.words.size(); ++i) {
+    if (i >= shown_.size() || event.words[i].text != shown_[i]) ++shown_words_;
+  }
+  if (cut) {
+    shown_.erase(shown_.begin(), shown_.begin() + std::ptrdiff_t(compared));
+    return;
+  }
+  shown_.clear();
+  if (final) return;
+  for (const auto& word : event.words) shown_.push_back(word.text);
+}
+
+double LiveStats::retraction_rate() const noexcept {
+  return shown_words_ > 0 ? double(retracted_words_) / double(shown_words_) : 0;
+}
+
+nlohmann::ordered_json LiveStats::json(const LiveTranscription& live) const {
+  const LiveTranscriptionCounters counters = live.counters();
+  const models::whisper::LiveTotals& totals = live.totals();
+  const rt::LatencyHistogram& wait = live.queue_wait();
+  return {
+      {"last_pass", figure(last_pass_)},
+      {"speech_end_to_final", figure(end_to_final_)},
+      {"word_lag", figure(word_lag_)},
+      {"word_lag_compute_unaware", figure(word_lag_unaware_)},
+      {"retraction_rate", retraction_rate()},
+      {"real_time_factor", real_time_factor(live)},
+      {"peak_resident_bytes", peak_resident_bytes()},
+      {"audio_seconds", seconds_heard(live)},
+      {"words",
+       {{"final", final_words_}, {"shown", shown_words_}, {"retracted", retracted_words_}}},
+      {"events", {{"partial", partials_}, {"final", finals_}, {"utterances", utterances_}}},
+      {"passes",
+       {{"run", totals.passes},
+        {"skipped", totals.skipped_passes},
+        {"rejected", totals.rejected_passes},
+        {"decoder_steps", totals.decoder_steps},
+        {"seconds", totals.pass_seconds},
+        {"longest_seconds", totals.longest_pass_seconds},
+        {"longest_window_seconds", totals.longest_window}}},
+      {"queue_wait", paced_ ? figure(wait) : nlohmann::ordered_json(nullptr)},
+      {"lost", {{"input_frames", counters.input_dropped}, {"partials", counters.partials_lost}}}};
+}
+
+std::string LiveStats::table(const LiveTranscription& live) const {
+  std::string text = apps::table({{"latency, ms", "median", "p95", "max"},
+                                  row("last pass of an utterance", last_pass_),
+                                  row("speech end to final", end_to_final_),
+                                  row("word lag, compute-aware", word_lag_),
+                                  row("word lag, compute-unaware", word_lag_unaware_)},
+                                 {1, 2, 3});
+  text += "retraction rate " + fixed(100 * retraction_rate(), 1) + " % of " +
+          std::to_string(shown_words_) + " words; real-time factor " +
+          fixed(real_time_factor(live), 3) + "; peak resident memory " +
+          fixed(1e-6 * double(peak_resident_bytes()), 1) + " MB\n";
+  return text;
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,126 @@
+// The live transcription path: one chunk from the input ring to the printed word.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "apps/timeline.h"
+#include "dsp/resampler.h"
+#include "models/whisper/live.h"
+#include "rt/audio_ring.h"
+#include "rt/event_queue.h"
+#include "rt/latency.h"
+#include "rt/worker.h"
+
+namespace runnel::apps {
+
+struct LiveTranscriptionOptions {
+  int block_frames = 512;       // most frames that the worker takes at once
+  double ring_seconds = 60;     // of input held while a pass runs, before audio is lost
+  bool catch_up = true;         // put passes off while audio waits; for input that comes by itself
+  std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
+  /// Called at the head of each turn of the worker, for tests that stall it.
+  std::function<void()> worker_hook{};
+};
+
+/// An event with its place on the clock of rt::now_ns().
+struct TimedEvent {
+  models::whisper::LiveEvent event;
+  std::int64_t emitted_ns = 0;  // when the printer got it
+  std::int64_t start_ns = 0;    // when the stream's first sample was due
+  std::int64_t origin_ns = 0;   // second t of the audio was due at origin_ns + t, around the event
+};
+
+struct LiveTranscriptionCounters {
+  std::int64_t input_frames = 0;   // taken by the worker
+  std::int64_t input_dropped = 0;  // lost in the ring; silence was heard in their place
+  std::int64_t partials_lost = 0;  // because the printer was blocked; finals wait for it
+  std::int64_t events = 0;         // printed
+  std::int64_t busy_ns = 0;        // the worker's time for resampling, features and passes
+};
+
+/// One chunk's way, in the order of the functions below:
+///
+///   device callback or SourcePump ─► input() ─► worker: take_block ─► Resampler
+///        ─► LiveTranscriber ─► hand_over ─► event queue ─► printer thread ─► on_event
+///
+/// A pass may take longer than a block, so the ring is long. What is in it when the input ends is
+/// heard, and what was heard is printed. Audio that the ring lost is heard as silence: times stay
+/// true.
+class LiveTranscription {
+ public:
+  /// Called on the printer thread; may block as long as it likes. What it throws ends the run and
+  /// is thrown by wait().
+  using OnEvent = std::function<void(const TimedEvent&)>;
+
+  LiveTranscription(std::unique_ptr<models::whisper::LiveTranscriber> transcriber, int rate_hz,
+                    int channels, const LiveTranscriptionOptions& options, OnEvent on_event);
+  /// Stops; what is queued is lost unless end_input() and wait() came before.
+  ~LiveTranscription();
+
+  /// Written by the pump or the device.
+  rt::AudioRing& input() noexcept { return input_; }
+
+  void start();
+  /// The frames in input() now are the last ones: they are heard and their text is printed.
+  void end_input() noexcept { input_ended_.store(true, std::memory_order_release); }
+  /// The worker has heard everything.
+  bool heard_all() const noexcept { return heard_all_.load(std::memory_order_acquire); }
+  /// The printer cannot go on; wait() says why.
+  bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+  /// After end_input(): returns when everything is printed; throws what the printer met.
+  void wait();
+
+  int rate_hz() const noexcept { return rate_hz_; }
+  LiveTranscriptionCounters counters() const noexcept;
+  /// A block's last sample over → taken by the worker: how far behind it is. Any thread.
+  const rt::LatencyHistogram& queue_wait() const noexcept { return queue_wait_; }
+  /// After wait().
+  const models::whisper::LiveTotals& totals() const noexcept { return transcriber_->totals(); }
+  rt::WorkerGrants grants() const;
+
+ private:
+  // The worker.
+  void run_worker(const std::stop_token& stop);
+  int take_block(int max_frames);
+  void hear_silence(std::int64_t frames);
+  void hear(std::span<const float> mono);
+  void hear_resampled();
+  void hand_over(const models::whisper::LiveEvent& event);
+
+  // The printer.
+  void run_printer(const std::stop_token& stop);
+  void print_queued();
+
+  const LiveTranscriptionOptions options_;
+  const int rate_hz_;
+  const int channels_;
+  const std::unique_ptr<models::whisper::LiveTranscriber> transcriber_;
+  const OnEvent on_event_;
+  rt::AudioRing input_;
+  rt::EventQueue<TimedEvent*> events_;  // owns what is in it
+  rt::EventQueue<TimedEvent*>::Producer handed_;
+
+  // The worker's own.
+  std::optional<dsp::Resampler> resampler_;
+  Timeline timeline_;
+  std::vector<float> mono_;      // [block_frames]
+  std::int64_t next_index_ = 0;  // of the input
+  std::int64_t waiting_ = 0;     // samples at 16 kHz
+  std::stop_token stop_;
+
+  rt::LatencyHistogram queue_wait_;
+  std::atomic<std::int64_t> start_ns_{0};
+  std::atomic<std::int64_t> input_frames_{0}, partials_lost_{0}, printed_{0}, busy_ns_{0};
+  std::atomic<bool> input_ended_{false};
+  std::atomic<bool> heard_all_{false};  // released by the worker after its last event
+  std::atomic<bool> failed_{false};
+  std::optional<rt::Worker> worker_;  // last: their threads use the rest
+  std::optional<rt::Worker> printer_;
+};
+
+}  // namespace runnel::apps

@@ -1,0 +1,40 @@
+// Transcripts as JSON: the same keys in files, lines and live events.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "models/whisper/transcriber.h"
+
+namespace runnel::apps {
+
+/// What is known of a transcript before its first segment.
+struct TranscriptInfo {
+  std::string input;
+  std::string model;  // label
+  bool random_weights = false;
+  models::whisper::Task task = models::whisper::Task::kTranscribe;
+  bool word_timestamps = false;
+};
+
+/// And after its last.
+struct TranscriptEnd {
+  models::whisper::Summary summary;
+  double wall_seconds = 0;  // reading, resampling and writing included
+  bool complete = true;     // false: interrupted, or the input broke
+};
+
+/// {"id", "start", "end", "text", "tokens", "avg_logprob", "compression_ratio", "no_speech_prob",
+/// "temperature", "words" if `with_words`}: openai-whisper's names; seconds, to 1 ms.
+nlohmann::ordered_json segment_json(const models::whisper::Segment& segment, bool with_words);
+/// {"input", "model", "random_weights", "task", "versions"}
+nlohmann::ordered_json info_json(const TranscriptInfo& info);
+/// {"language", "language_probability", "duration", "duration_after_vad", "timing", "complete"}
+nlohmann::ordered_json end_json(const TranscriptEnd& end);
+/// On one line (indent −1) or several; bytes that are no UTF-8 become U+FFFD.
+std::string dump(const nlohmann::ordered_json& json, int indent = -1);
+
+/// "random weights (random whisper-base): this text means nothing", or empty for trained ones.
+std::string random_weights_notice(const TranscriptInfo& info);
+
+}  // namespace runnel::apps

@@ -1,0 +1,149 @@
+// Live transcription: text while somebody speaks, with a committed part that never changes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/vad.h"
+#include "models/whisper/live_recogniser.h"
+#include "models/whisper/local_agreement.h"
+#include "models/whisper/thresholds.h"
+
+namespace runnel::models::whisper {
+
+/// Seconds of audio, unless it says otherwise.
+struct LiveTranscriberOptions {
+  LivePolicy policy = LivePolicy::kLocalAgreement;
+  double step = 1.0;         // between passes while somebody speaks
+  double silence = 0.5;      // that ends an utterance
+  double min_speech = 0.25;  // shorter sounds are none
+  float speech_threshold = 0.5f;
+  double trim_after = 15;  // a longer window is cut at a finished sentence
+  double longest = 30;     // and never grows beyond this (at most 30)
+  int prompt_characters = 200;
+  std::string initial_prompt{};
+  // A pass is thrown away if its text repeats itself, or if it is unlikely and likely no speech.
+  std::optional<double> compression_ratio_threshold = 2.4;
+  std::optional<double> logprob_threshold = -1.0;
+  std::optional<double> no_speech_threshold = 0.6;
+};
+
+/// What is known of the running line. Lines follow each other; each gets any number of partial
+/// events and then one final one.
+struct LiveEvent {
+  enum class Kind { kPartial, kFinal };
+
+  Kind kind = Kind::kPartial;
+  int line = 0;  // counts from 0
+  std::vector<LiveWord> words;
+  /// The first so many words are never taken back or changed: every later event begins with them.
+  /// Of a final event these are all words; where a long line is cut, committed words that come
+  /// after the cut begin the next line.
+  int committed = 0;
+  double start = 0, end = 0;    // seconds in the stream
+  double heard = 0;             // seconds of audio that had been heard when it came to be
+  double confidence = 0;        // mean probability of the words
+  std::string language;         // code; empty if unknown
+  bool ends_utterance = false;  // final because of silence or the stream's end
+  double speech_end = -1;       // where the voice stopped, if ends_utterance
+  double pass_seconds = 0;      // wall time of the pass it came from; 0: it needed none
+
+  std::string text() const;
+  std::string committed_text() const;
+};
+
+struct LiveTotals {
+  std::int64_t passes = 0;
+  std::int64_t skipped_passes = 0;   // because audio was waiting
+  std::int64_t rejected_passes = 0;  // repetitive, or no speech
+  std::int64_t decoder_steps = 0;
+  double pass_seconds = 0;  // wall time in passes
+  double longest_pass_seconds = 0;
+  double longest_window = 0;  // seconds of audio
+};
+
+/// A stream of 16 kHz mono audio in, events out. Passes are due by the audio's own clock, in blocks
+/// of 32 ms, so the events don't depend on the chunks that the audio comes in. States:
+///
+///   idle ──speech for min_speech──► utterance ──`silence` without speech──► last pass, idle
+///                                   ├ every `step`, if there was speech since: a pass, a partial
+///                                   └ window too long: cut, the cut part is final
+///
+/// Nothing is decoded while idle, so silence gives no text. Memory doesn't grow with the stream.
+class LiveTranscriber {
+ public:
+  using OnEvent = std::function<void(const LiveEvent&)>;
+
+  /// `detector` null: everything is speech. Throws std::invalid_argument for options out of range.
+  LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
+                  std::unique_ptr<SpeechDetector> detector, const LiveTranscriberOptions& options);
+
+  /// The next samples. `waiting`: samples that are known to wait behind these because passes took
+  /// longer than audio. More than a quarter of a step: passes are put off until it is heard, so the
+  /// delay comes back.
+  void push(std::span<const float> samples, std::int64_t waiting, const OnEvent& on_event);
+  /// The stream is over: everything that is open becomes final.
+  void finish(const OnEvent& on_event);
+  /// Ready for another stream.
+  void reset();
+
+  double heard_seconds() const noexcept;
+  const LiveTotals& totals() const noexcept { return totals_; }
+
+ private:
+  struct State {
+    std::int64_t heard = 0;         // samples
+    std::int64_t window_begin = 0;  // of the running utterance
+    std::int64_t settled = 0;       // no window begins before this
+    std::int64_t next_pass = 0;
+    std::int64_t last_voiced = 0;  // end of the last block that sounded like speech
+    std::int64_t last_pass = 0;    // what had been heard at the last pass
+    bool last_taken = false;       // that pass was not rejected
+    bool in_utterance = false;
+    int line = 0;
+    bool shown = false;  // the running line had an event
+    double last_pass_seconds = 0;
+    std::string language;
+    std::vector<LiveWord> committed;  // of the running line, all inside the window
+    std::vector<LiveWord> tail;       // shown, not committed
+    std::string scrolled;             // the last committed text before the window
+  };
+
+  void hear_block(std::span<const float> samples, std::int64_t waiting, const OnEvent& on_event);
+  float speech_probability(std::span<const float> samples) noexcept;
+  void begin_utterance(std::int64_t speech_begin);
+  void end_utterance(std::int64_t speech_end, bool was_speech, const OnEvent& on_event);
+  bool pass_is_due(std::int64_t waiting) noexcept;
+  bool pass(std::int64_t window_end, bool last);
+  Hypothesis recognise(std::int64_t window_end, bool last, bool with_prompt);
+  bool is_rejected(const Hypothesis& hypothesis) const;
+  bool repeats_itself(const Hypothesis& hypothesis) const;
+  void take(Hypothesis hypothesis, bool last);
+  void commit(std::vector<LiveWord> words);
+  void keep_window_short(const OnEvent& on_event);
+  void cut(double seconds, const OnEvent& on_event);
+  void emit(LiveEvent::Kind kind, std::size_t words, const OnEvent& on_event,
+            double speech_end = -1);
+  void emit_partial(const OnEvent& on_event);
+
+  const LiveTranscriberOptions options_;
+  const std::int64_t step_, lead_in_, longest_;  // samples
+  const Thresholds thresholds_;
+  std::unique_ptr<LiveRecogniser> recogniser_;
+  std::unique_ptr<SpeechDetector> detector_;
+  SpeechSegmenter segmenter_;
+  LocalAgreement agreement_;
+  std::array<float, SpeechDetector::kBlock> block_{};
+  int block_fill_ = 0;
+  State state_;
+  LiveTotals totals_;
+  std::string last_shown_;  // so that nothing is told twice
+};
+
+}  // namespace runnel::models::whisper
