@@ -1,174 +1,134 @@
 #include "apps/bench.h"
 
-#include <iostream>
 #include <memory>
 
-#include "apps/live_report.h"
 #include "apps/subcommand.h"
-#include "apps/synthetic_source.h"
-#include "apps/text.h"
-#include "apps/version.h"
 #include "models/catalog.h"
-#include "models/separator.h"
-#include "rt/clock.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
-
-constexpr int kRateHz = 16'000;
-constexpr int kHop = 256;
-constexpr std::int64_t kHopNs = 16'000'000;
 
 constexpr const char* kExamples = R"(Examples:
   runnel bench gtcrn                       one 16 kHz stream, one thread, as fast as possible
   runnel bench gtcrn --isa all             the same with every instruction set of this machine
   runnel bench gtcrn --streams 60          60 live streams on one core: does any miss 16 ms?
-  runnel bench gtcrn --block-frames 64 256 1024 --json)";
+  runnel bench gtcrn --block-frames 64 256 1024 --json
+  runnel bench ops --filter base           kernels beside this machine's ceilings and Eigen
+  runnel bench whisper --random-weights whisper-base
 
-/// One stream in blocks of `block` frames; the model loaded and warm.
-nlohmann::json bench_block(const BenchOptions& options,
-                           const std::shared_ptr<const models::gtcrn::Weights>& weights,
-                           int block) {
-  models::Separator separator(weights, {.rate_hz = kRateHz, .channels = 1, .max_chunk = block});
-  SyntheticSource source(kRateHz, options.seconds);
-  std::vector<float> samples(std::size_t(source.frames()));
-  source.read(samples.data(), int(samples.size()));
-  rt::LatencyHistogram push(kHopNs);
-  rt::LatencyHistogram step(kHopNs);  // pushes in which the model ran
-  Stems stems;
-  std::int64_t steps = 0;
-  const std::int64_t start_ns = rt::now_ns();
-  for (std::int64_t at = 0; at + block <= source.frames(); at += block) {
-    const std::int64_t before_ns = rt::now_ns();
-    separator.push({{samples.data() + at, 1, block, block}, {at, kRateHz}});
-    while (separator.pop(stems)) {
+Without a name: gtcrn, whose options these are.)";
+
+constexpr const char* kOpsExamples = R"(Examples:
+  runnel bench ops                            every kernel at every shape
+  runnel bench ops --filter "base decoder"    those whose line has this in its name
+  runnel bench ops --isa all --filter "small encoder fc1"
+
+The ceilings are measured in the same run, before and after. Eigen: the float32 product of the
+same shape, compiled for the same instruction set (AVX-512 at most), on as many threads.)";
+
+constexpr const char* kWhisperExamples = R"(Examples:
+  runnel bench whisper --random-weights whisper-base
+  runnel bench whisper --random-weights whisper-large-v3-turbo --threads 2 --precision bfloat16
+  runnel bench whisper --model whisper-small/ --json)";
+
+void add_gtcrn_options(CLI::App& app, GtcrnBenchOptions& options) {
+  app.add_option("-n,--name", options.model, "Model: a name or a path")->capture_default_str();
+  app.add_option("--seconds", options.seconds, "Seconds of audio")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  app.add_option("--streams", options.streams, "Live streams on one core, at 1x")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--block-frames", options.block_frames, "Frames of a push (256), one or more")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_flag("--json", options.json, "As JSON, histograms included");
+}
+
+/// "--isa all" sets `all`.
+void add_isa(CLI::App& app, bool& all) {
+  app.add_option_function<std::string>(
+         "--isa", [&all](const std::string&) { all = true; },
+         "all: every instruction set of this machine")
+      ->check(CLI::IsMember({"all"}));
+}
+
+void add_threads(CLI::App& app, int& threads) {
+  app.add_option("--threads", threads, "Threads (the physical cores)")->check(CLI::Range(1, 1024));
+}
+
+CLI::App* add_ops(CLI::App& bench, OpsBenchOptions& options) {
+  CLI::App* app = bench.add_subcommand("ops", "Kernels, beside ceilings and Eigen");
+  app->footer(kOpsExamples);
+  app->add_option("--filter", options.filters,
+                  "Only lines with this (or one of these) in their name");
+  app->add_option("--seconds", options.seconds, "Seconds for each line, about")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  add_threads(*app, options.threads);
+  add_isa(*app, options.all_isas);
+  app->add_flag("--json", options.json, "As JSON");
+  return app;
+}
+
+CLI::App* add_whisper(CLI::App& bench, WhisperBenchOptions& options) {
+  CLI::App* app = bench.add_subcommand("whisper", "A Whisper model, part by part and end to end");
+  app->footer(kWhisperExamples);
+  auto* model = app->add_option("--model", options.model, "Folder of a checkpoint, or ggml .bin");
+  auto* random = app->add_option("--random-weights", options.random_weights,
+                                 "Shape of a public model, e.g. whisper-base, not its weights");
+  model->excludes(random);
+  app->add_option("--precision", options.precision, "Of the weights")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16", "int8"}))
+      ->capture_default_str();
+  add_threads(*app, options.threads);
+  app->add_option("--tokens", options.tokens, "Tokens of the end-to-end run")
+      ->check(CLI::Range(1, 400))
+      ->capture_default_str();
+  app->add_option("--rounds", options.rounds, "Times that each part is measured")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_flag("--json", options.json, "As JSON");
+  return app;
+}
+
+/// Options of `bench` itself are gtcrn's: in front of another name they would be lost.
+void refuse_options_of(const CLI::App& bench, const CLI::App& what) {
+  for (const CLI::Option* option : bench.get_options()) {
+    if (option->count() > 0) {
+      throw UsageError("bench: " + option->get_name() + " in front of " + what.get_name() +
+                       " belongs to gtcrn; see runnel bench " + what.get_name() + " --help");
     }
-    const std::int64_t took_ns = rt::now_ns() - before_ns;
-    push.record(took_ns);
-    const std::int64_t ran = separator.steps() - steps;
-    if (ran > 0) step.record(took_ns / ran);
-    steps += ran;
   }
-  const double wall_s = 1e-9 * double(rt::now_ns() - start_ns);
-  return {{"block_frames", block},
-          {"seconds", options.seconds},
-          {"wall_seconds", wall_s},
-          {"rtf", wall_s / options.seconds},
-          {"steps", steps},
-          {"us_per_step", steps > 0 ? 1e6 * wall_s / double(steps) : 0.0},
-          {"step", histogram_json(step)},
-          {"push", histogram_json(push)},
-          {"state_bytes", separator.state_bytes()}};
-}
-
-nlohmann::json bench_single(const BenchOptions& options) {
-  const auto weights = models::load_separator(options.model);
-  rt::flush_denormals();
-  BenchOptions warm_up = options;
-  warm_up.seconds = 0.5;
-  bench_block(warm_up, weights, kHop);
-  nlohmann::json blocks = nlohmann::json::array();
-  for (const int block : options.block_frames) {
-    blocks.push_back(bench_block(options, weights, block));
-  }
-  return {{"versions", version_json()},
-          {"bench", options.architecture},
-          {"model", options.model},
-          {"rate_hz", kRateHz},
-          {"threads", 1},
-          {"weight_bytes", weights->bytes()},
-          {"blocks", blocks}};
-}
-
-std::string us(const nlohmann::json& stats, const char* key) {
-  return fixed(1e3 * stats[key].get<double>(), 1);
-}
-
-std::string single_text(const nlohmann::json& report) {
-  std::vector<std::vector<std::string>> rows = {
-      {"ISA", "BLOCK", "RTF", "us/STEP", "p50", "p99", "p99.9", "max us"}};
-  for (const auto& block : report["blocks"]) {
-    const auto& step = block["step"];
-    rows.push_back({report["versions"]["isa"], std::to_string(block["block_frames"].get<int>()),
-                    fixed(block["rtf"], 5), fixed(block["us_per_step"], 1), us(step, "p50_ms"),
-                    us(step, "p99_ms"), us(step, "p99_9_ms"), us(step, "max_ms")});
-  }
-  return table(rows, {1, 2, 3, 4, 5, 6, 7});
-}
-
-std::string isas_text(const nlohmann::json& report) {
-  std::string text;
-  for (const auto& run : report["isas"]) {
-    std::string part = single_text(run);
-    if (!text.empty()) part.erase(0, part.find('\n') + 1);
-    text += part;
-  }
-  return text;
-}
-
-std::string streams_text(const nlohmann::json& report) {
-  const auto& reaction = report["reaction"];
-  return std::to_string(report["streams"].get<int>()) + " live streams on one core for " +
-         fixed(report["seconds"], 1) + " s (" + report["versions"]["isa"].get<std::string>() +
-         ", blocks of " + std::to_string(report["block_frames"].get<int>()) +
-         "): " + std::to_string(reaction["deadline_misses"].get<std::int64_t>()) +
-         " misses of the 16 ms deadline in " +
-         std::to_string(reaction["count"].get<std::int64_t>()) + " blocks\n" + "due to done: p50 " +
-         fixed(reaction["p50_ms"], 3) + ", p99 " + fixed(reaction["p99_ms"], 3) + ", p99.9 " +
-         fixed(reaction["p99_9_ms"], 3) + ", max " + fixed(reaction["max_ms"], 3) +
-         " ms; the core was busy " + fixed(100 * report["busy_share"].get<double>(), 1) + " %\n" +
-         "one more stream: " + fixed(report["rss_bytes_per_stream"].get<double>() / 1024, 1) +
-         " KiB measured, " + fixed(report["state_bytes"].get<double>() / 1024, 1) +
-         " KiB of state\n";
-}
-
-int run_bench(BenchOptions options) {
-  if (options.block_frames.empty()) options.block_frames = {kHop};
-  if (options.streams > 0 && options.all_isas) {
-    throw UsageError("bench: --isa all compares single streams, not --streams");
-  }
-  nlohmann::json report;
-  std::string text;
-  if (options.all_isas) {
-    report = bench_isas(options);
-    text = isas_text(report);
-  } else if (options.streams > 0) {
-    report = bench_streams(options);
-    text = streams_text(report);
-  } else {
-    report = bench_single(options);
-    text = single_text(report);
-  }
-  std::cout << (options.json ? report.dump(2) + "\n" : text) << std::flush;
-  return 0;
 }
 
 }  // namespace
 
 Subcommand add_bench(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("bench", "Measure the speed of a model");
+  CLI::App* app = root.add_subcommand("bench", "Measure the speed of models and kernels");
   app->footer(kExamples);
-  auto options = std::make_shared<BenchOptions>();
-  options->model = models::kDefaultSeparator;
-  auto isa = std::make_shared<std::string>();
-  app->add_option("architecture", options->architecture, "What to measure")
-      ->check(CLI::IsMember({"gtcrn"}))
-      ->capture_default_str();
-  app->add_option("-n,--name", options->model, "Model: a name or a path")->capture_default_str();
-  app->add_option("--seconds", options->seconds, "Seconds of audio")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
-  app->add_option("--streams", options->streams, "Live streams on one core, at 1x")
-      ->check(CLI::Range(1, 4096));
-  app->add_option("--block-frames", options->block_frames, "Frames of a push (256), one or more")
-      ->check(CLI::Range(1, 1 << 20));
-  app->add_option("--isa", *isa, "all: every instruction set of this machine")
-      ->check(CLI::IsMember({"all"}));
-  app->add_flag("--json", options->json, "As JSON, histograms included");
-  return {app, [options, isa] {
-            options->all_isas = *isa == "all";
-            return run_bench(*options);
+  app->require_subcommand(0, 1);
+  struct All {
+    GtcrnBenchOptions gtcrn;
+    OpsBenchOptions ops;
+    WhisperBenchOptions whisper;
+  };
+  auto options = std::make_shared<All>();
+  options->gtcrn.model = models::kDefaultSeparator;
+  CLI::App* gtcrn =
+      app->add_subcommand("gtcrn", "Speech out of noise (what is measured by default)");
+  gtcrn->footer(kExamples);
+  for (CLI::App* either : {app, gtcrn}) {
+    add_gtcrn_options(*either, options->gtcrn);
+    add_isa(*either, options->gtcrn.all_isas);
+  }
+  CLI::App* ops = add_ops(*app, options->ops);
+  CLI::App* whisper = add_whisper(*app, options->whisper);
+  return {app, [app, ops, whisper, options] {
+            for (const CLI::App* other : {ops, whisper}) {
+              if (app->got_subcommand(other)) refuse_options_of(*app, *other);
+            }
+            if (app->got_subcommand(ops)) return run_ops_bench(options->ops);
+            if (app->got_subcommand(whisper)) return run_whisper_bench(options->whisper);
+            return run_gtcrn_bench(options->gtcrn);
           }};
 }
 

@@ -1,4 +1,4 @@
-// `runnel bench`: how fast the models run on this machine.
+// `runnel bench`: how fast the models and their kernels run on this machine.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,8 +7,7 @@
 
 namespace runnel::apps {
 
-struct BenchOptions {
-  std::string architecture = "gtcrn";
+struct GtcrnBenchOptions {
   std::string model;
   double seconds = 10;
   int streams = 0;  // 0: one stream as fast as possible
@@ -17,9 +16,33 @@ struct BenchOptions {
   bool json = false;
 };
 
+struct OpsBenchOptions {
+  int threads = 0;                   // 0: the physical cores
+  std::vector<std::string> filters;  // parts of a line's name; none: all
+  double seconds = 0.1;              // for each line
+  bool all_isas = false;
+  bool json = false;
+};
+
+struct WhisperBenchOptions {
+  std::string model;           // folder or ggml file
+  std::string random_weights;  // or the name of a public shape
+  std::string precision = "auto";
+  int threads = 0;
+  int tokens = 100;
+  int rounds = 5;
+  bool json = false;
+};
+
+int run_gtcrn_bench(GtcrnBenchOptions options);
+int run_ops_bench(const OpsBenchOptions& options);
+int run_whisper_bench(const WhisperBenchOptions& options);
+
 /// Live streams on one thread in open loop: misses of the hop, memory of one more stream.
-nlohmann::json bench_streams(const BenchOptions& options);
-/// The same bench in a process for each instruction set of this machine.
-nlohmann::json bench_isas(const BenchOptions& options);
+nlohmann::json bench_streams(const GtcrnBenchOptions& options);
+
+/// `runnel bench ARGUMENTS --json` in a process for each instruction set of this machine: the
+/// reports, under "isas".
+nlohmann::json bench_isas(const std::string& what, const std::vector<std::string>& arguments);
 
 }  // namespace runnel::apps

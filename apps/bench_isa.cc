@@ -7,7 +7,6 @@
 #include <stdexcept>
 
 #include "apps/bench.h"
-#include "apps/text.h"
 #include "apps/version.h"
 #include "engine/isa.h"
 
@@ -41,18 +40,16 @@ std::string output_of(const std::string& command) {
 
 }  // namespace
 
-nlohmann::json bench_isas(const BenchOptions& options) {
+nlohmann::json bench_isas(const std::string& what, const std::vector<std::string>& arguments) {
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
   nlohmann::json runs = nlohmann::json::array();
   for (const engine::Isa isa : engine::supported_isas()) {
     std::string command = "RUNNEL_ISA=" + std::string(name(isa)) + " " + quoted(program) +
-                          " bench " + options.architecture + " --json --seconds " +
-                          fixed(options.seconds, 3) + " -n " + quoted(options.model) +
-                          " --block-frames";
-    for (const int block : options.block_frames) command += " " + std::to_string(block);
+                          " bench " + what + " --json";
+    for (const std::string& argument : arguments) command += " " + quoted(argument);
     runs.push_back(nlohmann::json::parse(output_of(command)));
   }
-  return {{"versions", version_json()}, {"bench", options.architecture}, {"isas", runs}};
+  return {{"versions", version_json()}, {"bench", what}, {"isas", runs}};
 }
 
 }  // namespace runnel::apps

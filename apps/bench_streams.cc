@@ -1,13 +1,12 @@
 // `runnel bench --streams N`: live streams on one thread, open loop.
 
 #include <sched.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <memory>
 #include <vector>
 
 #include "apps/bench.h"
+#include "apps/bench_measure.h"
 #include "apps/live_report.h"
 #include "apps/synthetic_source.h"
 #include "apps/version.h"
@@ -23,14 +22,6 @@ constexpr int kRateHz = 16'000;
 constexpr std::int64_t kHopNs = 16'000'000;
 constexpr int kMemoryStreams = 64;
 constexpr double kLoopSeconds = 4;  // of audio that all streams share
-
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t total = 0;
-  std::int64_t resident = 0;
-  statm >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
 
 using Separators = std::vector<std::unique_ptr<models::Separator>>;
 using Weights = std::shared_ptr<const models::gtcrn::Weights>;
@@ -104,7 +95,7 @@ void run_streams(Separators& streams, int block, const std::vector<float>& audio
 
 }  // namespace
 
-nlohmann::json bench_streams(const BenchOptions& options) {
+nlohmann::json bench_streams(const GtcrnBenchOptions& options) {
   const int block = options.block_frames.front();
   const auto weights = models::load_separator(options.model);
   rt::flush_denormals();
@@ -117,7 +108,7 @@ nlohmann::json bench_streams(const BenchOptions& options) {
   const auto outcome = std::make_unique<Outcome>();
   run_streams(streams, block, audio, options.seconds, *outcome);
   return {{"versions", version_json()},
-          {"bench", options.architecture},
+          {"bench", "gtcrn"},
           {"model", options.model},
           {"rate_hz", kRateHz},
           {"streams", options.streams},

@@ -41,7 +41,10 @@ void print_line(const std::string& message) {
 int report(const CLI::App& root, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return root.exit(error);
   std::string where = root.get_name();
-  for (const CLI::App* used : root.get_subcommands()) where += " " + used->get_name();
+  for (const CLI::App* app = &root; !app->get_subcommands().empty();) {
+    app = app->get_subcommands().front();
+    where += " " + app->get_name();
+  }
   print_line(std::string(error.what()) + " (see " + where + " --help)");
   return kUsage;
 }

@@ -45,63 +45,103 @@ std::string words(const CLI::App& app) {
   return list;
 }
 
-std::string bash(const CLI::App& root) {
-  std::string names;
+std::string names_of(const std::vector<const CLI::App*>& apps) {
+  std::string list;
+  for (const CLI::App* app : apps) list += (list.empty() ? "" : " ") + app->get_name();
+  return list;
+}
+
+/// Cases of "COMMAND … " for `app` and what is below it, the inner ones first. A command with
+/// commands of its own offers them instead of files.
+std::string bash_cases(const CLI::App& app, const std::string& path) {
   std::string cases;
-  for (const CLI::App* app : subcommands_of(root)) {
-    names += (names.empty() ? "" : " ") + app->get_name();
-    cases += "    " + app->get_name() + ") words='" + words(*app) + "' ;;\n";
-  }
+  const auto below = subcommands_of(app);
+  for (const CLI::App* sub : below) cases += bash_cases(*sub, path + sub->get_name() + " ");
+  if (path.empty()) return cases;
+  return cases + "    '" + path + "'*) words='" + words(app) + "' names='" + names_of(below) +
+         "' ;;\n";
+}
+
+std::string bash(const CLI::App& root) {
   return "# bash completion of runnel\n_runnel() {\n"
          "  local current=\"${COMP_WORDS[COMP_CWORD]}\" words='" +
-         names + " " + words(root) +
-         "'\n  local sub= word\n"
+         words(root) + "' names='" + names_of(subcommands_of(root)) +
+         "'\n  local path= word\n"
          "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-         "    [[ $word != -* ]] && { sub=$word; break; }\n  done\n"
-         "  case $sub in\n" +
-         cases +
+         "    [[ $word != -* ]] && path+=\"$word \"\n  done\n"
+         "  case $path in\n" +
+         bash_cases(root, "") +
          "  esac\n"
-         "  if [[ -n $sub && $current != -* ]]; then\n"
-         "    COMPREPLY=($(compgen -f -- \"$current\"))\n  else\n"
-         "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n  fi\n"
+         "  if [[ $current == -* ]]; then\n"
+         "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+         "  elif [[ -n $names ]]; then\n"
+         "    COMPREPLY=($(compgen -W \"$names\" -- \"$current\"))\n  else\n"
+         "    COMPREPLY=($(compgen -f -- \"$current\"))\n  fi\n"
          "}\ncomplete -o filenames -F _runnel runnel\n";
 }
 
-std::string zsh(const CLI::App& root) {
+std::string zsh_arguments(const CLI::App& app) {
+  std::string text = "_arguments";
+  for (const CLI::Option* option : options_of(app)) {
+    const bool takes_value = option->get_expected_max() > 0;
+    for (const std::string& name : names_of(*option)) {
+      text += " \\\n      '" + name + "[" + plain(option->get_description()) + "]" +
+              (takes_value ? ":value:_files" : "") + "'";
+    }
+  }
+  return text + " \\\n      '*:file:_files'";
+}
+
+/// Looks at the word behind the command's own, and goes on from there.
+std::string zsh_commands(const CLI::App& app) {
   std::string names;
   std::string cases;
-  for (const CLI::App* app : subcommands_of(root)) {
-    names += "    '" + app->get_name() + ":" + plain(app->get_description()) + "'\n";
-    cases += "    " + app->get_name() + ") _arguments";
-    for (const CLI::Option* option : options_of(*app)) {
-      const bool takes_value = option->get_expected_max() > 0;
-      for (const std::string& name : names_of(*option)) {
-        cases += " \\\n      '" + name + "[" + plain(option->get_description()) + "]" +
-                 (takes_value ? ":value:_files" : "") + "'";
-      }
-    }
-    cases += " \\\n      '*:file:_files' ;;\n";
+  for (const CLI::App* sub : subcommands_of(app)) {
+    names += "    '" + sub->get_name() + ":" + plain(sub->get_description()) + "'\n";
+    const std::string inner =
+        subcommands_of(*sub).empty() ? zsh_arguments(*sub) : "\n" + zsh_commands(*sub);
+    cases += "    " + sub->get_name() + ") shift words; (( CURRENT-- )); " + inner + " ;;\n";
   }
-  return "#compdef runnel\n_runnel() {\n  local -a names=(\n" + names +
-         "  )\n  if (( CURRENT == 2 )); then _describe command names; return; fi\n"
-         "  local sub=$words[2]\n  shift words; (( CURRENT-- ))\n  case $sub in\n" +
-         cases + "  esac\n}\ncompdef _runnel runnel\n";
+  return "  names=(\n" + names +
+         "  )\n  if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then\n"
+         "    _describe command names\n    return\n  fi\n  case $words[2] in\n" +
+         cases + "    *) " + zsh_arguments(app) + " ;;\n  esac";
+}
+
+std::string zsh(const CLI::App& root) {
+  return "#compdef runnel\n_runnel() {\n  local -a names\n" + zsh_commands(root) +
+         "\n}\ncompdef _runnel runnel\n";
+}
+
+/// `when`: fish's condition under which the words of `app` are offered.
+std::string fish_commands(const CLI::App& app, const std::string& when) {
+  std::string script;
+  const auto below = subcommands_of(app);
+  const std::string none = below.empty() ? when
+                                         : when + (when.empty() ? "" : "; and ") +
+                                               "not __fish_seen_subcommand_from " + names_of(below);
+  const std::string condition =
+      none.empty() ? std::string() : std::string(" -n '").append(none).append("'");
+  for (const CLI::App* sub : below) {
+    script += "complete -c runnel" + condition + " -a " + sub->get_name() + " -d '" +
+              plain(sub->get_description()) + "'\n";
+  }
+  for (const CLI::Option* option : options_of(app)) {
+    script += "complete -c runnel" + condition;
+    for (const std::string& name : option->get_snames()) script += " -s " + name;
+    for (const std::string& name : option->get_lnames()) script += " -l " + name;
+    if (option->get_expected_max() > 0) script += " -r";
+    script += " -d '" + plain(option->get_description()) + "'\n";
+  }
+  for (const CLI::App* sub : below) {
+    script += fish_commands(*sub, when + (when.empty() ? "" : "; and ") +
+                                      "__fish_seen_subcommand_from " + sub->get_name());
+  }
+  return script;
 }
 
 std::string fish(const CLI::App& root) {
-  std::string script = "# fish completion of runnel\n";
-  for (const CLI::App* app : subcommands_of(root)) {
-    script += "complete -c runnel -n __fish_use_subcommand -a " + app->get_name() + " -d '" +
-              plain(app->get_description()) + "'\n";
-    for (const CLI::Option* option : options_of(*app)) {
-      script += "complete -c runnel -n '__fish_seen_subcommand_from " + app->get_name() + "'";
-      for (const std::string& name : option->get_snames()) script += " -s " + name;
-      for (const std::string& name : option->get_lnames()) script += " -l " + name;
-      if (option->get_expected_max() > 0) script += " -r";
-      script += " -d '" + plain(option->get_description()) + "'\n";
-    }
-  }
-  return script;
+  return "# fish completion of runnel\n" + fish_commands(root, "");
 }
 
 }  // namespace

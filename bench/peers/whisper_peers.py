@@ -2,7 +2,7 @@
 """Whisper in whisper.cpp, faster-whisper (CTranslate2) and Runnel, side by side on the same weights.
 
     python bench/peers/whisper_peers.py --whisper-cpp libwhisper.so --ggml DIR/ggml-*.bin \\
-        --ct2 DIR/ct2-int8 DIR/ct2-float32 --runnel build/bin/runnel --model DIR --precision bf16 int8
+        --ct2 DIR/ct2-int8 DIR/ct2-float32 --runnel build/bin/runnel --model DIR --precision bfloat16 int8
 
 Each peer lives in a process of its own with its weights loaded; in every round they take turns, one
 at a time, so a slow minute of the machine meets all of them. Measured: the encoder over a 30 s
@@ -52,7 +52,7 @@ def memory_mb(key):
     with open("/proc/self/status", encoding="ascii") as file:
         for line in file:
             if line.startswith(key + ":"):
-                return int(line.split()[1]) / 1024
+                return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 
 
@@ -266,7 +266,7 @@ class Worker:
         environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=None if args.verbose else subprocess.PIPE,
-                                        text=True, env=environment)
+                                        text=True, env=environment, start_new_session=True)
         self.about = self.answer()
 
     def answer(self):
@@ -287,12 +287,21 @@ class Worker:
 
 
 class Runnel:
-    """Ours: a new process each round. Its report may hold the figures at any depth."""
+    """Ours by `runnel bench whisper`: a new process each round, each part measured once in it."""
+
+    # The parts that make up a row. whisper.cpp's encoder also holds cross-attention's K and V.
+    PARTS = {
+        "encode_ms": ("encoder", "cross-attention keys and values"),
+        "token_ms": ("one token",),
+        "end_to_end_ms": (f"30 s end to end, {TOKENS} tokens",),
+        "mel_15s_ms": ("log-mel of 15 s",),
+    }
 
     def __init__(self, name, precision, args):
         self.name = name
         self.command = [args.runnel, "bench", "whisper", "--model", args.model, "--json",
-                        "--precision", precision, "--threads", str(args.threads)]
+                        "--precision", precision, "--threads", str(args.threads),
+                        "--tokens", str(TOKENS), "--rounds", "1"]
         self.about = {}
 
     def ask(self, command):
@@ -302,29 +311,17 @@ class Runnel:
         if done.returncode != 0:
             sys.exit(f"{' '.join(self.command)}: {done.stderr.strip() or done.returncode}")
         report = json.loads(done.stdout)
-        self.about = {"report": report}
-        result = {key: figure(report, key) for key in (*ROWS, "tokens", "peak_mb")}
-        return {key: value for key, value in result.items() if value is not None}
+        times = {part["name"]: part["median_ms"] for part in report["parts"]}
+        missing = [part for parts in self.PARTS.values() for part in parts if part not in times]
+        if missing:
+            sys.exit(f"{self.command[0]}: expected a part \"{missing[0]}\", found {list(times)}")
+        self.about = {key: report[key] for key in ("versions", "isa", "encoder_precision",
+                                                   "decoder_precision", "ceilings")}
+        result = {row: sum(times[part] for part in parts) for row, parts in self.PARTS.items()}
+        return result | {"tokens": TOKENS, "peak_mb": report["memory"]["peak_bytes"] / 1e6}
 
     def close(self):
         pass
-
-
-def figure(report, key):
-    """The number under this key, at any depth; of a histogram, its median."""
-    if isinstance(report, dict):
-        value = report.get(key)
-        if isinstance(value, dict):
-            value = next((value[k] for k in ("median", "p50") if k in value), None)
-        if isinstance(value, (int, float)):
-            return value
-    children = report.values() if isinstance(report, dict) else report
-    if isinstance(report, (dict, list)):
-        for child in children:
-            value = figure(child, key)
-            if value is not None:
-                return value
-    return None
 
 
 def processor():
@@ -347,6 +344,18 @@ def summary(results):
         if values:
             out[key] = max(values)
     return out
+
+
+def take_turns(peers, rounds, results):
+    for turn in range(-1, rounds):
+        # Every other round goes backwards, so nobody always follows the same neighbour.
+        for peer in peers if turn % 2 == 0 else reversed(peers):
+            what = f"round {turn + 1} of {rounds}" if turn >= 0 else "warm-up"
+            print(f"{what}: {peer.name}", file=sys.stderr, flush=True)
+            answer = peer.ask("warm" if turn < 0 else "round")
+            if turn >= 0:
+                results[peer.name].append(answer)
+            time.sleep(0.3)  # OpenMP's threads of the last one stop spinning
 
 
 def table(report):
@@ -377,7 +386,8 @@ def main():
     parser.add_argument("--ct2", nargs="+", default=[], metavar="DIR", help="for faster-whisper")
     parser.add_argument("--runnel", metavar="PROGRAM")
     parser.add_argument("--model", metavar="DIR", help="for runnel")
-    parser.add_argument("--precision", nargs="+", default=["bf16", "int8"], help="for runnel")
+    parser.add_argument("--precision", nargs="+", default=["auto"], metavar="P",
+                        help="for runnel: auto, bfloat16, int8, …")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--audio", help="16 kHz mono WAV, repeated to 30 s; else noise")
@@ -419,24 +429,18 @@ def main():
               "load_average_before": os.getloadavg()[0],
               "reference": next((p.name for p in peers if isinstance(p, Runnel)), None)}
     results = {peer.name: [] for peer in peers}
-    for turn in range(-1, args.rounds):
-        # Every other round goes backwards, so nobody always follows the same neighbour.
-        for peer in peers if turn % 2 == 0 else reversed(peers):
-            answer = peer.ask("warm" if turn < 0 else "round")
-            if turn >= 0:
-                results[peer.name].append(answer)
-            time.sleep(0.3)  # OpenMP's threads of the last one stop spinning
-            print(f"\rround {max(turn, 0) + (turn >= 0)} of {args.rounds}: {peer.name:40}",
-                  end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    try:
+        take_turns(peers, args.rounds, results)
+    except KeyboardInterrupt:
+        print("\ninterrupted: what there is", file=sys.stderr)
     report["peers"] = {p.name: {**p.about, **summary(results[p.name])} for p in peers}
     report["load_average_after"] = os.getloadavg()[0]
     for peer in peers:
         peer.close()
-    table(report)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(report, file, indent=1)
+    table(report)
 
 
 if __name__ == "__main__":

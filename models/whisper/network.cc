@@ -1,6 +1,7 @@
 #include "models/whisper/network.h"
 
 #include <algorithm>
+#include <chrono>
 #include <mutex>
 #include <stdexcept>
 
@@ -12,6 +13,12 @@
 
 namespace runnel::models::whisper {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds(Clock::duration time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
 
 std::size_t thread_scratch_bytes(const Config& c) {
   const int widest = std::max({3 * c.dim, 3 * c.mel_bins, c.encoder_ffn, c.decoder_ffn});
@@ -90,6 +97,7 @@ struct Session::Impl {
   Model::Impl& shared;
   DecoderCache cache;
   AlignedVector<float> encoded;  // [audio_ctx, dim]
+  EncodeTimes times;             // of the last encode
   const std::ptrdiff_t logits_stride;
   AlignedVector<float> logits;  // [kLogitRows, logits_stride]
   bool keep_alignment = false;
@@ -118,9 +126,15 @@ void Session::encode(MatrixView<const float> mel) noexcept {
   const Config& c = impl_->shared.shape;
   const MatrixView<float> rows{impl_->encoded.data(), c.audio_ctx, c.dim, c.dim};
   const std::lock_guard<std::mutex> lock(impl_->shared.mutex);
+  const auto start = Clock::now();
   impl_->shared.encoder.run(mel, rows);
+  const auto encoded = Clock::now();
   impl_->shared.decoder.attend_to(rows, impl_->cache);
+  impl_->times = {.encoder_ms = milliseconds(encoded - start),
+                  .cross_kv_ms = milliseconds(Clock::now() - encoded)};
 }
+
+EncodeTimes Session::last_encode() const noexcept { return impl_->times; }
 
 MatrixView<const float> Session::encoder_rows() const noexcept {
   const Config& c = impl_->shared.shape;

@@ -42,6 +42,12 @@ struct Step {
   int token = 0;
 };
 
+/// How long the parts of an encode took.
+struct EncodeTimes {
+  double encoder_ms = 0;
+  double cross_kv_ms = 0;  // the decoder's cross-attention keys and values
+};
+
 /// The caches of one stream: a window's cross-attention keys and values, and the self-attention
 /// caches of up to `max_hypotheses` that are decoded side by side. All memory is allocated by the
 /// constructor; after it nothing allocates or throws. One thread at a time.
@@ -62,6 +68,7 @@ class Session {
   void encode(MatrixView<const float> mel) noexcept;
   /// Encoder rows [1500, dim] of the last encode, after the last norm.
   MatrixView<const float> encoder_rows() const noexcept;
+  EncodeTimes last_encode() const noexcept;
 
   /// Forgets all hypotheses and runs `tokens` (1 ≤ n ≤ text_ctx) as the start of one. Returns the
   /// logits of the rows from `first_logits` on, at most 8: [n − first_logits, vocab_size].

@@ -1,6 +1,7 @@
 #include "models/whisper/transcriber.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -24,6 +25,8 @@ namespace {
 constexpr double kSecondsPerFrame = double(kHop) / kSampleRateHz;
 /// What is left at the end of the audio and shorter than this has no word in it.
 constexpr int kLeastFrames = 10;
+/// Of a sample; full scale is 1.
+constexpr float kLoudest = 8.0f;
 
 /// The end of the last word, or of the last segment where there are no words.
 double end_of(std::span<const Segment> segments) {
@@ -65,6 +68,7 @@ struct Transcriber::Impl {
   void push(std::span<const float> samples, const OnSegment& on_segment);
   void finish(const OnSegment& on_segment);
 
+  void take(std::span<const float> samples, const OnSegment& on_segment);
   void feed(std::span<const float> samples, const OnSegment& on_segment);
   void end_island(const OnSegment& on_segment);
   void decode_window(const OnSegment& on_segment, bool last);
@@ -93,6 +97,7 @@ struct Transcriber::Impl {
   SilenceGuard guard;
   Timeline timeline;  // of the island; empty without a gate
   AlignedVector<float> window_mel;
+  std::array<float, MelBuffer::kMaxChunk> clean;  // input without what is no number
   std::vector<int> initial_prompt, prefix;
 
   Summary summary;
@@ -126,21 +131,29 @@ void Transcriber::Impl::reset() {
 }
 
 void Transcriber::Impl::push(std::span<const float> in, const OnSegment& on_segment) {
+  while (!in.empty()) {
+    const std::size_t n = std::min(in.size(), clean.size());
+    for (std::size_t i = 0; i < n; ++i) {
+      clean[i] = std::isfinite(in[i]) ? std::clamp(in[i], -kLoudest, kLoudest) : 0.0f;
+    }
+    take(std::span<const float>(clean).first(n), on_segment);
+    in = in.subspan(n);
+  }
+}
+
+void Transcriber::Impl::take(std::span<const float> in, const OnSegment& on_segment) {
   samples += std::int64_t(in.size());
   summary.duration = double(samples) / kSampleRateHz;
-  if (!gate) {
-    feed(in, on_segment);
-  } else {
-    gate->push(
-        in,
-        [&](std::span<const float> speech, std::int64_t begin, float probability) {
-          timeline.append(begin, int(speech.size()), probability);
-          feed(speech, on_segment);
-        },
-        [&] { end_island(on_segment); });
-    summary.timing.vad = gate->seconds();
-    if (timeline.length() == 0) done = std::max(done, double(gate->settled()) / kSampleRateHz);
-  }
+  if (!gate) return feed(in, on_segment);
+  gate->push(
+      in,
+      [&](std::span<const float> speech, std::int64_t begin, float probability) {
+        timeline.append(begin, int(speech.size()), probability);
+        feed(speech, on_segment);
+      },
+      [&] { end_island(on_segment); });
+  summary.timing.vad = gate->seconds();
+  if (timeline.length() == 0) done = std::max(done, double(gate->settled()) / kSampleRateHz);
 }
 
 void Transcriber::Impl::finish(const OnSegment& on_segment) {
@@ -158,17 +171,14 @@ void Transcriber::Impl::finish(const OnSegment& on_segment) {
   done = summary.duration;
 }
 
+/// At most MelBuffer::kMaxChunk samples.
 void Transcriber::Impl::feed(std::span<const float> in, const OnSegment& on_segment) {
-  while (!in.empty()) {
-    const auto chunk = in.first(std::min<std::size_t>(in.size(), MelBuffer::kMaxChunk));
-    const Stopwatch stopwatch;
-    mel.push(chunk);
-    summary.timing.mel += stopwatch.seconds();
-    decoded += std::int64_t(chunk.size());
-    summary.duration_after_vad = double(decoded) / kSampleRateHz;
-    in = in.subspan(chunk.size());
-    while (mel.frames() - seek >= kWindowFrames) decode_window(on_segment, false);
-  }
+  const Stopwatch stopwatch;
+  mel.push(in);
+  summary.timing.mel += stopwatch.seconds();
+  decoded += std::int64_t(in.size());
+  summary.duration_after_vad = double(decoded) / kSampleRateHz;
+  while (mel.frames() - seek >= kWindowFrames) decode_window(on_segment, false);
 }
 
 void Transcriber::Impl::end_island(const OnSegment& on_segment) {

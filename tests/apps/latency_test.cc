@@ -1,4 +1,4 @@
-// `runnel latency`, `runnel bench`: the reports, not the speed.
+// `runnel latency`: the reports, not the speed.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -40,31 +40,6 @@ TEST(LatencyCommand, PrintsATable) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("wake-up floor"));
   EXPECT_THAT(outcome.out, HasSubstr("algorithmic"));
-}
-
-TEST(BenchCommand, MeasuresOneStreamInSeveralBlockSizes) {
-  const Outcome outcome =
-      run({"bench", "gtcrn", "--seconds", "0.5", "--json", "--block-frames", "64", "256"});
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const auto report = nlohmann::json::parse(outcome.out);
-  ASSERT_EQ(report.at("blocks").size(), 2);
-  EXPECT_GT(report.at("blocks").at(0).at("rtf"), 0.0);
-  EXPECT_GT(report.at("blocks").at(1).at("steps"), 0);
-}
-
-TEST(BenchCommand, RunsLiveStreams) {
-  const Outcome outcome = run({"bench", "--streams", "2", "--seconds", "0.5", "--json"});
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const auto report = nlohmann::json::parse(outcome.out);
-  EXPECT_EQ(report.at("reaction").at("count"), 2 * 31);
-  EXPECT_TRUE(report.contains("rss_bytes_per_stream"));
-}
-
-TEST(BenchCommand, ComparesInstructionSets) {
-  const Outcome outcome = run({"bench", "--isa", "all", "--seconds", "0.2", "--json"});
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const auto report = nlohmann::json::parse(outcome.out);
-  EXPECT_EQ(report.at("isas").size(), report.at("versions").at("supported_isas").size());
 }
 
 }  // namespace

@@ -38,6 +38,40 @@ def fmt(tag, channels, rate, bits):
     return b"fmt ", len(content), content
 
 
+def whisper_config():
+    fixture = TESTS / "fixtures" / "whisper"
+    for name in ("config", "generation_config", "preprocessor_config"):
+        write("whisper_config", name, (fixture / (name + ".json")).read_bytes())
+    index = {"metadata": {"total_size": 8}, "weight_map": {"a": "one.safetensors", "b": "../two"}}
+    write("whisper_config", "index", json.dumps(index).encode())
+    config = json.loads((fixture / "config.json").read_text())
+    write("whisper_config", "huge", json.dumps(dict(config, d_model=2**64 - 1)).encode())
+    write("whisper_config", "types", json.dumps(dict(config, d_model=[[[]]])).encode())
+    write("whisper_config", "nested", b'{"weight_map":{"a":' + b"[" * 200)
+
+
+def ggml(tensors, file_type=2002):
+    tokens = b"".join(struct.pack("<I", len(t)) + t for t in (b"a", b"", b" the"))
+    header = struct.pack("<I11i", 0x67676D6C, 51865, 1500, 8, 2, 1, 448, 8, 2, 1, 80, file_type)
+    mel = struct.pack("<2i", 2, 3) + bytes(24)
+    return header + mel + struct.pack("<i", 3) + tokens + b"".join(tensors)
+
+
+def ggml_tensor(name, kind, shape, data):
+    return struct.pack(f"<3i{len(shape)}i", len(shape), len(name), kind, *shape) + name + data
+
+
+def ggml_checkpoint():
+    sizes = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34)}
+    kinds = [ggml_tensor(b"t%d" % kind, kind, [values, 2], bytes(range(2 * size)))
+             for kind, (values, size) in sizes.items()]
+    write("ggml_checkpoint", "types", ggml(kinds))
+    write("ggml_checkpoint", "bias", ggml([ggml_tensor(b"b", 0, [1, 3], bytes(12))], 1))
+    write("ggml_checkpoint", "none", ggml([], 0))
+    write("ggml_checkpoint", "twice", ggml([kinds[0], kinds[0]]))
+    write("ggml_checkpoint", "huge", ggml([ggml_tensor(b"h", 0, [2**31 - 1] * 3, b"")]))
+
+
 def main():
     entry = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
     half = {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}
@@ -63,6 +97,9 @@ def main():
     write("gtcrn_config", "types", json.dumps(dict(config, n_fft="512", hop_length=[])).encode())
     write("gtcrn_config", "nested", b"[" * 200)
     write("gtcrn_config", "empty", b"{}")
+
+    whisper_config()
+    ggml_checkpoint()
 
     data = (b"data", 8, bytes(8))
     write("wav_header", "plain", wav(b"RIFF", fmt(1, 2, 44100, 16), data))

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <random>
 #include <string>
@@ -150,6 +151,7 @@ TEST_F(WhisperTranscriber, WritesTheReferencesSegments) {
 TEST_F(WhisperTranscriber, DetectsTheLanguage) {
   DecodeOptions options = plain();
   options.language.clear();
+  options.max_tokens = 3;
   for (const std::string name : {"whisper-multilingual", "whisper-turbo"}) {
     const Result result = transcribe_jfk(options, name);
     const auto expected = expected_json(golden(name))["openai_whisper_crosscheck"]["language"];
@@ -170,22 +172,20 @@ void expect_equal(const Result& a, const Result& b) {
 
 TEST_F(WhisperTranscriber, ChunksOfAnySizeAndASecondRunGiveTheSame) {
   std::vector<float> audio;
-  for (int i = 0; i < 4; ++i) audio.insert(audio.end(), jfk_.begin(), jfk_.end());
+  for (int i = 0; i < 3; ++i) audio.insert(audio.end(), jfk_.begin(), jfk_.end());
   DecodeOptions options = plain();
-  options.max_tokens = 30;
+  options.max_tokens = 20;
   options.language.clear();
   Transcriber transcriber(model(), options, make_energy_detector());
   const Result whole = transcribe(transcriber, audio);
   EXPECT_FALSE(whole.segments.empty());
-  for (const std::size_t chunk : {std::size_t(333), std::size_t(20000)}) {
-    transcriber.reset();
-    expect_equal(transcribe(transcriber, audio, chunk), whole);
-  }
+  transcriber.reset();
+  expect_equal(transcribe(transcriber, audio, 333), whole);
 }
 
 TEST_F(WhisperTranscriber, GoesThroughLongAudioWindowByWindow) {
   std::vector<float> audio;
-  for (int i = 0; i < 7; ++i) audio.insert(audio.end(), jfk_.begin(), jfk_.end());
+  for (int i = 0; i < 5; ++i) audio.insert(audio.end(), jfk_.begin(), jfk_.end());
   DecodeOptions options = plain();
   options.max_tokens = 40;
   Transcriber transcriber(model(), options, nullptr);
@@ -208,8 +208,8 @@ TEST_F(WhisperTranscriber, GoesThroughLongAudioWindowByWindow) {
   }
   transcriber.finish(check);
   EXPECT_GT(id, 2);
-  EXPECT_GE(transcriber.summary().timing.windows, 3);
-  EXPECT_NEAR(transcriber.done_seconds(), 77, 1e-9);
+  EXPECT_GE(transcriber.summary().timing.windows, 2);
+  EXPECT_NEAR(transcriber.done_seconds(), 55, 1e-9);
 }
 
 TEST_F(WhisperTranscriber, SilenceAndNoiseGiveNoText) {
@@ -233,6 +233,20 @@ TEST_F(WhisperTranscriber, SilenceAndNoiseGiveNoText) {
   }
   Transcriber ungated(model(), options, nullptr);
   EXPECT_TRUE(transcribe(ungated, zeros).segments.empty());
+}
+
+TEST_F(WhisperTranscriber, SamplesThatAreNoNumbersCountAsSilence) {
+  std::vector<float> audio(16000 * 2, std::numeric_limits<float>::quiet_NaN());
+  audio[100] = -std::numeric_limits<float>::infinity();
+  for (const bool gated : {false, true}) {
+    Transcriber transcriber(model(), plain(), gated ? make_energy_detector() : nullptr);
+    EXPECT_TRUE(transcribe(transcriber, audio).segments.empty());
+  }
+  audio = jfk_;
+  const Result clean = transcribe_jfk(plain());
+  audio.insert(audio.end(), 5, std::numeric_limits<float>::quiet_NaN());
+  Transcriber transcriber(model(), plain(), nullptr);
+  EXPECT_EQ(transcribe(transcriber, audio).tokens(), clean.tokens());
 }
 
 TEST_F(WhisperTranscriber, TheThresholdsDropAWindowOfSilence) {

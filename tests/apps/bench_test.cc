@@ -1,0 +1,159 @@
+// `runnel bench`: the reports, not the speed.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/apps/program.h"
+
+namespace runnel::apps {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::Outcome;
+using testing::run;
+
+const std::string kTinyModel = "../shared/goldens/whisper-turbo";
+
+const nlohmann::json& part(const nlohmann::json& report, const std::string& name) {
+  for (const auto& part : report.at("parts")) {
+    if (part.at("name").get<std::string>().starts_with(name)) return part;
+  }
+  throw std::runtime_error("no part " + name);
+}
+
+TEST(BenchCommand, MeasuresOneStreamInSeveralBlockSizes) {
+  const Outcome outcome =
+      run({"bench", "gtcrn", "--seconds", "0.5", "--json", "--block-frames", "64", "256"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  ASSERT_EQ(report.at("blocks").size(), 2);
+  EXPECT_GT(report.at("blocks").at(0).at("rtf"), 0.0);
+  EXPECT_GT(report.at("blocks").at(1).at("steps"), 0);
+}
+
+TEST(BenchCommand, RunsLiveStreams) {
+  const Outcome outcome = run({"bench", "--streams", "2", "--seconds", "0.5", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(report.at("reaction").at("count"), 2 * 31);
+  EXPECT_TRUE(report.contains("rss_bytes_per_stream"));
+}
+
+TEST(BenchCommand, ComparesInstructionSets) {
+  for (const std::vector<std::string>& name : {std::vector<std::string>{}, {"gtcrn"}}) {
+    std::vector<std::string> arguments = {"bench"};
+    arguments.insert(arguments.end(), name.begin(), name.end());
+    arguments.insert(arguments.end(), {"--isa", "all", "--seconds", "0.2", "--json"});
+    const Outcome outcome = run(arguments);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const auto report = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(report.at("isas").size(), report.at("versions").at("supported_isas").size());
+  }
+}
+
+TEST(BenchCommand, PutsAKernelBesideItsCeilingAndEigen) {
+  const Outcome outcome = run({"bench", "ops", "--filter", "tiny decoder out float32 1 row",
+                               "--seconds", "0", "--threads", "1", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(report.at("threads"), 1);
+  EXPECT_GT(report.at("ceilings").at("multiply_adds_gflops"), 0.0);
+  EXPECT_GT(report.at("ceilings").at("memory_gbs"), 0.0);
+  ASSERT_EQ(report.at("ops").size(), 1);
+  const auto& op = report.at("ops").at(0);
+  EXPECT_EQ(op.at("bound"), "memory");
+  EXPECT_EQ(op.at("bytes"), 384 * 384 * 4);
+  EXPECT_GT(op.at("share"), 0.0);
+  EXPECT_GT(op.at("eigen").at("median_ms"), 0.0);
+  EXPECT_LE(op.at("min_ms"), op.at("median_ms"));
+}
+
+TEST(BenchCommand, RunsOneLineOfEachKindOfKernel) {
+  std::vector<std::string> arguments = {"bench", "ops", "--seconds", "0", "--json", "--filter"};
+  const std::vector<std::string> lines = {"tiny encoder out float32",
+                                          "tiny encoder layer norm int8",
+                                          "tiny decoder cross-attention float16",
+                                          "tiny decoder self-attention float16",
+                                          "argmax",
+                                          "GELU",
+                                          "log-mel of 15 s, 80",
+                                          "GTCRN"};
+  arguments.insert(arguments.end(), lines.begin(), lines.end());
+  const Outcome outcome = run(arguments);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto ops = nlohmann::json::parse(outcome.out).at("ops");
+  EXPECT_EQ(ops.size(), lines.size());
+  for (const auto& op : ops) EXPECT_GT(op.at("median_ms"), 0.0) << op;
+  EXPECT_EQ(run({"bench", "ops", "--filter", "no such kernel"}).exit_code, 2);
+}
+
+TEST(BenchCommand, MeasuresAWhisperModelPartByPart) {
+  if (!std::filesystem::exists(kTinyModel)) GTEST_SKIP() << kTinyModel << " is missing";
+  const Outcome outcome =
+      run({"bench", "whisper", "--model", kTinyModel, "--tokens", "3", "--rounds", "1", "--threads",
+           "2", "--precision", "float32", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(report.at("random_weights"), false);
+  EXPECT_EQ(report.at("threads"), 2);
+  EXPECT_EQ(report.at("decoder_precision"), "float32");
+  EXPECT_EQ(part(report, "encoder").at("bound"), "multiply_adds");
+  EXPECT_GT(part(report, "cross-attention keys").at("gflop"), 0.0);
+  EXPECT_EQ(part(report, "one token").at("rounds"), 3);
+  for (const char* name : {"log-mel of 15 s", "log-mel of 30 s", "prefill of 4", "prefill of 224",
+                           "one step of 5 hypotheses", "30 s end to end, 3 tokens"}) {
+    EXPECT_GT(part(report, name).at("median_ms"), 0.0) << name;
+  }
+  const auto& memory = report.at("memory");
+  EXPECT_GT(memory.at("peak_bytes"), memory.at("weight_bytes"));
+  EXPECT_GT(memory.at("session_bytes"), 0);
+}
+
+TEST(BenchCommand, SaysThatWeightsAreRandom) {
+  const char* isa = std::getenv("RUNNEL_ISA");
+  if (isa && std::string(isa) == "generic") GTEST_SKIP() << "too slow in plain C++";
+  const Outcome outcome = run(
+      {"bench", "whisper", "--random-weights", "whisper-tiny", "--tokens", "2", "--rounds", "1"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("RANDOM WEIGHTS"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("nan")));
+}
+
+TEST(BenchCommand, AWrongCommandLineIsOneLineThatSaysWhatIsMissing) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"bench", "whisper"},
+        {"bench", "whisper", "--model", "a", "--random-weights", "tiny"},
+        {"bench", "--seconds", "1", "ops"},
+        {"bench", "ops", "--streams", "2"},
+        {"bench", "nothing"}}) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.out;
+    EXPECT_EQ(testing::count_lines(outcome.err), 1) << outcome.err;
+  }
+}
+
+TEST(BenchCommand, TheBashCompletionKnowsWhatCanBeMeasured) {
+  const testing::TempFolder folder;
+  std::ofstream(folder.file("c")) << run({"completion", "bash"}).out;
+  const auto first = [&](const std::string& words, int at) {
+    const std::string script = ". " + folder.file("c") + "; COMP_WORDS=(runnel " + words +
+                               ") COMP_CWORD=" + std::to_string(at) +
+                               "; _runnel; echo \"${COMPREPLY[0]}\"";
+    EXPECT_EQ(std::system(("bash -c '" + script + "' > " + folder.file("reply")).c_str()), 0);
+    return testing::read_text(folder.file("reply"));
+  };
+  EXPECT_EQ(first("bench wh", 2), "whisper\n");
+  EXPECT_EQ(first("bench ops --fil", 3), "--filter\n");
+  EXPECT_EQ(first("bench whisper --rand", 3), "--random-weights\n");
+  EXPECT_EQ(first("bench --str", 2), "--streams\n");
+  EXPECT_EQ(first("ben", 1), "bench\n");
+}
+
+}  // namespace
+}  // namespace runnel::apps
