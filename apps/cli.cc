@@ -90,10 +90,9 @@ int parse_and_run(int argc, char** argv) {
   root.add_option("--log-level", log_level, "What to log to stderr")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
-  const std::vector<Subcommand> subcommands = {add_separate(root), add_transcribe(root),
-                                               add_latency(root),  add_devices(root),
-                                               add_bench(root),    add_models(root),
-                                               add_completion(root)};
+  const std::vector<Subcommand> subcommands = {
+      add_separate(root), add_transcribe(root), add_latency(root),   add_devices(root),
+      add_bench(root),    add_models(root),     add_completion(root)};
   try {
     root.parse(arguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/text.h"
 #include "apps/transcript_console.h"
 
 namespace runnel::apps {

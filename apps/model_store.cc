@@ -68,8 +68,9 @@ std::vector<fs::path> model_folders() {
     folders.push_back(fs::path(home) / ".local" / "share" / "runnel" / "models");
   }
   if (folders.empty()) {
-    throw std::runtime_error("models: expected RUNNEL_MODELS or HOME in the environment, to know "
-                             "where models lie, found neither");
+    throw std::runtime_error(
+        "models: expected RUNNEL_MODELS or HOME in the environment, to know "
+        "where models lie, found neither");
   }
   return folders;
 }
@@ -103,8 +104,10 @@ fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
                              "; get it (" + std::to_string(known->megabytes) +
                              " MB) by: runnel models pull " + std::string(known->name));
   }
-  throw std::runtime_error("model '" + path_or_name + "': expected a folder, a .bin file, a name "
-                           "in " + looked + " or one of " + hub_model_names() + ", found none");
+  throw std::runtime_error("model '" + path_or_name +
+                           "': expected a folder, a .bin file, a name "
+                           "in " +
+                           looked + " or one of " + hub_model_names() + ", found none");
 }
 
 }  // namespace runnel::apps

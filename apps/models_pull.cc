@@ -31,9 +31,12 @@ constexpr const char* kHub = "https://huggingface.co";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 // The first must be there.
-constexpr std::array kSmallFiles = {"config.json",       "generation_config.json",
-                                    "preprocessor_config.json", "tokenizer.json",
-                                    "vocab.json",        "merges.txt",
+constexpr std::array kSmallFiles = {"config.json",
+                                    "generation_config.json",
+                                    "preprocessor_config.json",
+                                    "tokenizer.json",
+                                    "vocab.json",
+                                    "merges.txt",
                                     "added_tokens.json"};
 constexpr std::int64_t kSpareBytes = 16 << 20;  // of the disk, left free
 constexpr std::uintmax_t kMaxListBytes = 16 << 20;
@@ -47,8 +50,8 @@ constexpr int kCurlRangeError = 33;
 struct RemoteFile {
   std::string name;
   std::int64_t bytes = 0;
-  std::string sha256;   // of large files
-  std::string git_sha1; // of the others: of "blob <bytes>\0" and the content
+  std::string sha256;    // of large files
+  std::string git_sha1;  // of the others: of "blob <bytes>\0" and the content
 };
 
 std::string hub_url() {
@@ -95,8 +98,8 @@ std::string checksum(const std::string& program, const std::string& prefix, cons
   }
   const ChildProcess::Result result = child.wait();
   if (file.bad() || result.exit_code != 0) {
-    throw std::runtime_error(path.string() + ": " + program + " could not check it: " +
-                             one_line(result.err));
+    throw std::runtime_error(path.string() + ": " + program +
+                             " could not check it: " + one_line(result.err));
   }
   return result.out.substr(0, result.out.find(' '));
 }
@@ -132,11 +135,10 @@ class Pull {
 /// Runs curl into `path`, on from what is there. `bytes` is what is expected in all, 0: unknown.
 void Pull::download(const std::string& url, const fs::path& path, const std::string& name,
                     std::int64_t bytes, bool resume) {
-  std::vector<std::string> words = {"curl",           "--fail",  "--location",
-                                    "--silent",       "--show-error",
-                                    "--globoff",      "--retry", "3",
-                                    "--connect-timeout", "30",   "--write-out",
-                                    "%{http_code}",   "--output", path.string()};
+  std::vector<std::string> words = {
+      "curl",        "--fail",       "--location", "--silent",          "--show-error",
+      "--globoff",   "--retry",      "3",          "--connect-timeout", "30",
+      "--write-out", "%{http_code}", "--output",   path.string()};
   const std::int64_t old_bytes = resume ? size_of(path) : 0;
   if (old_bytes > 0) words.insert(words.end(), {"--continue-at", "-"});
   words.insert(words.end(), {"--", url});
@@ -148,8 +150,8 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
     const double wall_s = 1e-9 * double(rt::now_ns() - start_ns);
     const double rate = double(done - old_bytes) / std::max(wall_s, 0.1);
     line_.show(label_ + "/" + name + " " + bar(double(done) / double(bytes), 24) + " " +
-               megabytes(done) + " of " + megabytes(bytes) + "  " +
-               megabytes(std::int64_t(rate)) + "/s");
+               megabytes(done) + " of " + megabytes(bytes) + "  " + megabytes(std::int64_t(rate)) +
+               "/s");
   });
   line_.clear();
   if (result.exit_code == 0) return;
@@ -174,15 +176,16 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
 /// The files that make the model, by the hub's list.
 std::vector<RemoteFile> Pull::list() {
   const fs::path path = partial_ / "list.part";
-  const std::string url = hub_url() + "/api/models/" + std::string(model_.repository) + "/tree/main";
+  const std::string url =
+      hub_url() + "/api/models/" + std::string(model_.repository) + "/tree/main";
   fs::remove(path);
   download(url, path, "list", 0);
   std::vector<RemoteFile> all;
   try {
     for (const auto& entry : nlohmann::json::parse(read_text(path))) {
       if (entry.value("type", "") != "file") continue;
-      RemoteFile file{.name = entry.at("path"), .bytes = entry.at("size"), .sha256 = {},
-                      .git_sha1 = {}};
+      RemoteFile file{
+          .name = entry.at("path"), .bytes = entry.at("size"), .sha256 = {}, .git_sha1 = {}};
       if (entry.contains("lfs")) {
         file.bytes = entry.at("lfs").at("size");
         file.sha256 = entry.at("lfs").at("oid");
@@ -233,7 +236,8 @@ std::vector<RemoteFile> Pull::weights(const std::vector<RemoteFile>& all) {
     const auto index = nlohmann::json::parse(read_text(partial_ / kIndex));
     for (const auto& [tensor, shard] : index.at("weight_map").items()) shards.insert(shard);
   } catch (const nlohmann::json::exception&) {
-    throw std::runtime_error(label_ + "/" + kIndex + ": expected a weight_map of shards, found none");
+    throw std::runtime_error(label_ + "/" + kIndex +
+                             ": expected a weight_map of shards, found none");
   }
   for (const std::string& shard : shards) files.push_back(find(shard));
   return files;

@@ -54,13 +54,13 @@ void CueMaker::add_word(const models::whisper::Word& word, const OnCue& on_cue) 
   const std::string bare = one_line(text);
   if (bare.empty()) return;
   const bool paused = flows() && word.start - last_start_ > kLongPauseSeconds;
-  const bool is_full = layout_.max_words_per_line > 0 &&
-                       int(cue_.words.size()) >= layout_.max_words_per_line;
+  const bool is_full =
+      layout_.max_words_per_line > 0 && int(cue_.words.size()) >= layout_.max_words_per_line;
   if (paused || is_full) finish(on_cue);
   last_start_ = word.start;
 
-  const bool has_room = layout_.max_line_width <= 0 ||
-                        line_width_ + display_width(text) <= layout_.max_line_width;
+  const bool has_room =
+      layout_.max_line_width <= 0 || line_width_ + display_width(text) <= layout_.max_line_width;
   if (!cue_.words.empty() && has_room) {
     cue_.words.push_back({text, word.start, word.end});
     line_width_ += display_width(text);

@@ -59,8 +59,8 @@ class FileTranscription {
       : options_(options),
         model_(model),
         transcriber_(model, options.decode, make_detector(options)),
-        plan_(options.folder,
-              options.to_files ? options.formats : std::vector<TranscriptFormat>{}, options.inputs),
+        plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
+              options.inputs),
         jobs_(plan_.tracks().size()) {
     for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
   }
@@ -113,15 +113,15 @@ FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
     writers.push_back(std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors,
                                                           &model_->tokenizer()));
   } else if (!options_.to_files) {
-    writers.push_back(make_transcript_writer(
-        options_.formats[0], TextOutput::standard_output(), info, options_.layout));
+    writers.push_back(make_transcript_writer(options_.formats[0], TextOutput::standard_output(),
+                                             info, options_.layout));
   }
   return writers;
 }
 
 /// source → 16 kHz mono → transcriber → writers.
-void FileTranscription::stream(Job& job, rt::AudioSource& source,
-                               ClipTranscription& transcription, const Writers& writers) {
+void FileTranscription::stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
+                               const Writers& writers) {
   const auto on_segment = [&](const Segment& segment) {
     {
       const std::lock_guard lock(terminal_mutex_);
@@ -263,9 +263,9 @@ nlohmann::ordered_json FileTranscription::stats() const {
   for (const Job& job : jobs_) {
     ordered_json outputs = ordered_json::array();
     for (const auto& file : job.track->files) outputs.push_back(file.string());
-    ordered_json file = {{"input", job.track->input},   {"outputs", outputs},
-                         {"failure", job.failure},      {"warning", job.warning},
-                         {"rate_hz", job.rate_hz},      {"channels", job.channels},
+    ordered_json file = {{"input", job.track->input},      {"outputs", outputs},
+                         {"failure", job.failure},         {"warning", job.warning},
+                         {"rate_hz", job.rate_hz},         {"channels", job.channels},
                          {"bad_samples", job.bad_samples}, {"segments", job.segments}};
     file.update(end_json(job.end));
     if (!job.opened || !job.failure.empty()) file["complete"] = false;

@@ -66,7 +66,8 @@ TranscribeFlags::TranscribeFlags(CLI::App& app) {
 }
 
 void TranscribeFlags::add_input(CLI::App& app) {
-  app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")->type_name("INPUT");
+  app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")
+      ->type_name("INPUT");
   app.add_option("--raw", raw_, "stdin holds raw samples of this format")
       ->check(CLI::IsMember({"f32le", "s16le"}));
   app.add_option("--rate", options_.pipe.rate_hz, "Rate of raw samples")
@@ -126,11 +127,11 @@ void TranscribeFlags::add_decoding(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--best-of", decode.best_of, "Samples at temperatures above 0")
-      ->check(CLI::Range(1, 64))
+      ->check(CLI::Range(1, 8))
       ->capture_default_str()
       ->group(group);
   app.add_option("--beam-size", decode.beam_size, "Beams at temperature 0; 1: greedy, fastest")
-      ->check(CLI::Range(1, 64))
+      ->check(CLI::Range(1, 8))
       ->capture_default_str()
       ->group(group);
   app.add_option("--patience", decode.patience, "Of beam search; 1: the usual one")
@@ -198,6 +199,11 @@ void TranscribeFlags::add_thresholds(CLI::App& app) {
   app.add_flag("--vad,--vad-filter,!--no-vad", options_.vad,
                "Transcribe only where somebody speaks (default: on)")
       ->group(group);
+  app.add_option("--vad-threshold", options_.decode.vad_threshold,
+                 "Speech probability from which somebody speaks")
+      ->check(CLI::Range(0.01, 0.99))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--vad-model", options_.vad_model,
                  "Silero VAD: a safetensors file or its folder; without it, level decides")
       ->type_name("PATH")
@@ -256,8 +262,8 @@ void TranscribeFlags::add_output(CLI::App& app) {
 
 void TranscribeFlags::apply_decoding() {
   models::whisper::DecodeOptions& decode = options_.decode;
-  decode.task = task_ == "translate" ? models::whisper::Task::kTranslate
-                                     : models::whisper::Task::kTranscribe;
+  decode.task =
+      task_ == "translate" ? models::whisper::Task::kTranslate : models::whisper::Task::kTranscribe;
   try {
     decode.language = language_ == "auto" || language_ == "None"
                           ? std::string()
@@ -313,17 +319,16 @@ void TranscribeFlags::apply_output() {
 void TranscribeFlags::check() const {
   if (options_.inputs.empty()) throw UsageError("transcribe: expected audio files or -");
   if (options_.model.empty() && options_.random_weights.empty()) {
-    throw UsageError("transcribe: expected --model with a folder, a .bin file or a name such as "
-                     "whisper-base (runnel models lists them)");
+    throw UsageError(
+        "transcribe: expected --model with a folder, a .bin file or a name such as "
+        "whisper-base (runnel models lists them)");
   }
-  const bool streams =
-      std::any_of(options_.inputs.begin(), options_.inputs.end(), is_stream);
+  const bool streams = std::any_of(options_.inputs.begin(), options_.inputs.end(), is_stream);
   if (options_.inputs.size() > 1 && streams) {
     throw UsageError("transcribe: - takes no other inputs beside it, found " +
                      std::to_string(options_.inputs.size()));
   }
-  if (!raw_.empty() &&
-      (!streams || options_.pipe.rate_hz == 0 || options_.pipe.channels == 0)) {
+  if (!raw_.empty() && (!streams || options_.pipe.rate_hz == 0 || options_.pipe.channels == 0)) {
     throw UsageError("transcribe: --raw describes stdin (-) and needs --rate and --channels");
   }
   if (options_.stats == "-" && !options_.to_files) {

@@ -13,8 +13,8 @@ namespace {
 
 using models::whisper::Segment;
 
-constexpr std::array kFormats = {TranscriptFormat::kTxt,  TranscriptFormat::kSrt,
-                                 TranscriptFormat::kVtt,  TranscriptFormat::kJson,
+constexpr std::array kFormats = {TranscriptFormat::kTxt,   TranscriptFormat::kSrt,
+                                 TranscriptFormat::kVtt,   TranscriptFormat::kJson,
                                  TranscriptFormat::kJsonl, TranscriptFormat::kTsv,
                                  TranscriptFormat::kLrc};
 
@@ -180,10 +180,9 @@ class LrcWriter : public CueWriter {
   static std::string time(double seconds) {
     const std::int64_t hundredths = (milliseconds(seconds) + 5) / 10;
     char text[40];
-    std::snprintf(text, sizeof text, "%02lld:%02lld.%02lld",
-                  static_cast<long long>(hundredths / 6000),
-                  static_cast<long long>(hundredths / 100 % 60),
-                  static_cast<long long>(hundredths % 100));
+    std::snprintf(
+        text, sizeof text, "%02lld:%02lld.%02lld", static_cast<long long>(hundredths / 6000),
+        static_cast<long long>(hundredths / 100 % 60), static_cast<long long>(hundredths % 100));
     return text;
   }
   void write(const Cue& cue) override {
@@ -268,9 +267,10 @@ std::vector<TranscriptFormat> parse_formats(const std::string& list) {
     const auto found = std::find_if(kFormats.begin(), kFormats.end(),
                                     [&](TranscriptFormat format) { return name(format) == word; });
     if (found == kFormats.end()) {
-      throw UsageError("--format: expected txt, srt, vtt, json, jsonl, tsv, lrc, several with "
-                       "commas, or all, found '" +
-                       word + "'");
+      throw UsageError(
+          "--format: expected txt, srt, vtt, json, jsonl, tsv, lrc, several with "
+          "commas, or all, found '" +
+          word + "'");
     }
     if (std::find(formats.begin(), formats.end(), *found) == formats.end()) {
       formats.push_back(*found);

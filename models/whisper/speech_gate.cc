@@ -13,15 +13,16 @@ constexpr int kBlock = SpeechDetector::kBlock;
 constexpr std::int64_t kPauseSamples = std::int64_t(SpeechGate::kPauseSeconds) * kSampleRateHz;
 
 /// Short pauses stay, so that sentences keep their rhythm, and words their beginnings and ends.
-constexpr SpeechSegmenterOptions kGate = {
-    .threshold = 0.5f, .min_speech_ms = 128, .min_silence_ms = 2000, .padding_ms = 400};
+SpeechSegmenterOptions gate_options(float threshold) {
+  return {.threshold = threshold, .min_speech_ms = 128, .min_silence_ms = 2000, .padding_ms = 400};
+}
 
 constexpr std::int64_t samples_of(int ms) { return std::int64_t(ms) * kSampleRateHz / 1000; }
 
 }  // namespace
 
-SpeechGate::SpeechGate(std::unique_ptr<SpeechDetector> detector)
-    : detector_(std::move(detector)), options_(kGate), segmenter_(kGate) {}
+SpeechGate::SpeechGate(std::unique_ptr<SpeechDetector> detector, float threshold)
+    : detector_(std::move(detector)), options_(gate_options(threshold)), segmenter_(options_) {}
 
 void SpeechGate::push(std::span<const float> samples, const OnSpeech& on_speech,
                       const OnPause& on_pause) {

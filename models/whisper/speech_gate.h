@@ -26,7 +26,8 @@ class SpeechGate {
   /// again as decoding everything would.
   static constexpr int kPauseSeconds = 30;
 
-  explicit SpeechGate(std::unique_ptr<SpeechDetector> detector);
+  /// `threshold`: of the probability that is speech.
+  explicit SpeechGate(std::unique_ptr<SpeechDetector> detector, float threshold = 0.5f);
 
   void push(std::span<const float> samples, const OnSpeech& on_speech, const OnPause& on_pause);
   void finish(const OnSpeech& on_speech, const OnPause& on_pause);

@@ -58,7 +58,7 @@ struct Transcriber::Impl {
                options.no_speech_threshold},
               vad != nullptr),
         window_mel(std::size_t(kWindowFrames) * std::size_t(model->config().mel_bins)) {
-    if (vad) gate = std::make_unique<SpeechGate>(std::move(vad));
+    if (vad) gate = std::make_unique<SpeechGate>(std::move(vad), options.vad_threshold);
     initial_prompt = context_tokens(model->tokenizer(), options.initial_prompt);
     prefix = context_tokens(model->tokenizer(), options.prefix);
     reset();

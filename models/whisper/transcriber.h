@@ -41,6 +41,7 @@ struct DecodeOptions {
   std::string prepend_punctuations = "\"'“¿([{-";
   std::string append_punctuations = "\"'.。,，!！?？:：”)]}、";
   std::optional<double> hallucination_silence_threshold;  // seconds; needs word_timestamps
+  float vad_threshold = 0.5f;  // speech probability that opens the gate, where there is one
 };
 
 struct Word {
