@@ -10,7 +10,7 @@ namespace runnel::apps {
 
 /// What is known of a transcript before its first segment.
 struct TranscriptInfo {
-  std::string input;
+  std::string input{};
   std::string model;  // label
   bool random_weights = false;
   models::whisper::Task task = models::whisper::Task::kTranscribe;
