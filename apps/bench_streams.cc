@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "apps/bench.h"
-#include "apps/bench_measure.h"
+#include "apps/memory.h"
 #include "apps/live_report.h"
 #include "apps/synthetic_source.h"
 #include "apps/version.h"

@@ -1,9 +1,8 @@
 #include "apps/live_stats.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 
+#include "apps/memory.h"
 #include "apps/text.h"
 #include "rt/clock.h"
 
@@ -41,16 +40,6 @@ double real_time_factor(const LiveTranscription& live) {
 }
 
 }  // namespace
-
-std::int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-#ifdef __APPLE__
-  return usage.ru_maxrss;
-#else
-  return std::int64_t(usage.ru_maxrss) * 1024;
-#endif
-}
 
 void LiveStats::add(const TimedEvent& timed) {
   const LiveEvent& event = timed.event;

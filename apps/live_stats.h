@@ -50,7 +50,4 @@ class LiveStats {
   std::int64_t partials_ = 0, finals_ = 0, utterances_ = 0;
 };
 
-/// Most resident memory of the process so far, in bytes.
-std::int64_t peak_resident_bytes();
-
 }  // namespace runnel::apps

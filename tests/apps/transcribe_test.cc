@@ -227,7 +227,7 @@ TEST_F(Transcribe, RandomWeightsAreLabelledEverywhere) {
   EXPECT_EQ(json("a.json").at("random_weights"), true);
   EXPECT_THAT(read_text(folder_.file("a.srt")), HasSubstr("random weights"));
   EXPECT_EQ(json("stats.json").at("random_weights"), true);
-  EXPECT_GT(json("stats.json").at("peak_memory_bytes"), 0);
+  EXPECT_GT(json("stats.json").at("peak_resident_bytes"), 0);
 }
 
 TEST_F(Transcribe, WrongUsageIsExitCodeTwoAndOneLine) {
