@@ -36,7 +36,6 @@ double best_rate(engine::ThreadPool& pool, const Task& task) {
 }
 
 double memory_rate(engine::ThreadPool& pool) {
-  constexpr int kStreams = 8;  // side by side: memory gives more to several than to one
   const int blocks = int(beyond_caches() / kBlock);
   engine::PageBuffer buffer(std::size_t(blocks) * kBlock);
   pool.run(blocks,
@@ -44,11 +43,12 @@ double memory_rate(engine::ThreadPool& pool) {
   std::vector<std::uint64_t> sums(std::size_t(blocks), 0);  // kept, so that the reading is
   double best = 0;
   for (int trial = 0; trial < kTrials; ++trial) {
+    const int streams = 1 << trial % 4;  // as whichever number of them the memory likes best
     for (int first = 0; first + kWindow <= blocks; first += kWindow) {
       const double s = time_once([&] {
         pool.run(kWindow, [&](int i, int) {
           const std::size_t block = std::size_t(first + i);
-          sums[block] += engine::read_memory(buffer.data() + block * kBlock, kBlock, kStreams);
+          sums[block] += engine::read_memory(buffer.data() + block * kBlock, kBlock, streams);
         });
       });
       best = std::max(best, double(kWindow * kBlock) / s);
@@ -122,6 +122,14 @@ std::size_t last_cache_bytes() {
 
 std::size_t beyond_caches() {
   return std::max(std::size_t(256) << 20, 2 * last_cache_bytes()) / kBlock * kBlock;
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t total = 0;
+  std::int64_t resident = 0;
+  statm >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace runnel::apps

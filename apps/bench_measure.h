@@ -80,4 +80,8 @@ std::size_t beyond_caches();
 /// Bytes of the last-level cache; 0 where the system doesn't say.
 std::size_t last_cache_bytes();
 
+/// Bytes of this process in memory now, and at most so far.
+std::int64_t resident_bytes();
+std::int64_t peak_resident_bytes();
+
 }  // namespace runnel::apps

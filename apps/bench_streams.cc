@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "apps/bench.h"
+#include "apps/bench_measure.h"
 #include "apps/live_report.h"
-#include "apps/memory.h"
 #include "apps/synthetic_source.h"
 #include "apps/version.h"
 #include "models/catalog.h"

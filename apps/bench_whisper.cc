@@ -7,7 +7,6 @@
 
 #include "apps/bench.h"
 #include "apps/bench_op.h"
-#include "apps/memory.h"
 #include "apps/subcommand.h"
 #include "apps/synthetic_source.h"
 #include "apps/text.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "apps/memory.h"
+#include "apps/memory_use.h"
 #include "apps/text.h"
 #include "rt/clock.h"
 

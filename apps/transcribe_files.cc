@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "apps/clip_transcription.h"
-#include "apps/memory.h"
+#include "apps/memory_use.h"
 #include "apps/meter.h"
 #include "apps/mono_source.h"
 #include "apps/subcommand.h"

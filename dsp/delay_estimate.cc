@@ -9,8 +9,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "engine/aligned_vector.h"
 #include "dsp/fft.h"
+#include "engine/aligned_vector.h"
 
 namespace runnel::dsp {
 namespace {

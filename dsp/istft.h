@@ -6,9 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "engine/aligned_vector.h"
 #include "dsp/fft.h"
 #include "dsp/stft.h"
+#include "engine/aligned_vector.h"
 #include "engine/view.h"
 
 namespace runnel::dsp {

@@ -15,8 +15,8 @@ std::string_view name(Isa isa);
 /// The instruction sets that this processor runs, in rising order.
 std::vector<Isa> supported_isas();
 
-/// The best supported one, or the one named by RUNNEL_ISA (generic, neon, avx2, avx512, amx). Read once.
-/// Throws std::invalid_argument if RUNNEL_ISA names an unknown or an unsupported one.
+/// The best supported one, or the one named by RUNNEL_ISA (generic, neon, avx2, avx512, amx). Read
+/// once. Throws std::invalid_argument if RUNNEL_ISA names an unknown or an unsupported one.
 Isa chosen_isa();
 
 }  // namespace runnel::engine

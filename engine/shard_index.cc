@@ -24,9 +24,10 @@ std::map<std::string, std::string, std::less<>> parse_shard_index(std::string_vi
   std::map<std::string, std::string, std::less<>> files;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || !is_plain_name(file.get_ref<const std::string&>())) {
-      throw std::runtime_error(
-          "weight_map of '" + tensor + "': expected the name of a file in the same folder, found " +
-          (file.is_string() ? "'" + file.get<std::string>().substr(0, 80) + "'" : file.type_name()));
+      throw std::runtime_error("weight_map of '" + tensor +
+                               "': expected the name of a file in the same folder, found " +
+                               (file.is_string() ? "'" + file.get<std::string>().substr(0, 80) + "'"
+                                                 : file.type_name()));
     }
     files.emplace(tensor, file.get<std::string>());
   }

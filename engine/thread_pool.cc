@@ -68,40 +68,46 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   stop_.store(true, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
+  run_.fetch_add(1, std::memory_order_release);
+  run_.notify_all();
 }
 
 void ThreadPool::fork(int tasks, Call call, const void* task) noexcept {
   call_ = call;
   task_ = task;
   tasks_ = tasks;
-  next_.store(0, std::memory_order_relaxed);
-  inside_.store(int(workers_.size()), std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();  // a system call only if a worker sleeps
-  take_tasks(0);
-  for (int left; (left = inside_.load(std::memory_order_acquire)) != 0;) {
-    wait_while(inside_, left);
+  unfinished_.store(tasks, std::memory_order_relaxed);
+  const std::uint32_t run = run_.load(std::memory_order_relaxed) + 1;
+  ticket_.store(std::uint64_t(run) << 32 | std::uint32_t(tasks), std::memory_order_release);
+  run_.store(run, std::memory_order_release);
+  run_.notify_all();  // a system call only if a worker sleeps
+  take_tasks(run, 0);
+  for (int left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) {
+    wait_while(unfinished_, left);
   }
 }
 
 void ThreadPool::work(int thread) noexcept {
   std::uint32_t seen = 0;
   while (true) {
-    wait_while(epoch_, seen);
-    seen = epoch_.load(std::memory_order_acquire);
+    wait_while(run_, seen);
+    seen = run_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
-    take_tasks(thread);
-    // Releases this worker's results to the caller, which acquires them in fork().
-    if (inside_.fetch_sub(1, std::memory_order_acq_rel) == 1) inside_.notify_all();
+    take_tasks(seen, thread);
   }
 }
 
-void ThreadPool::take_tasks(int thread) noexcept {
-  const int tasks = tasks_;
-  for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-    call_(task_, i, thread);
+void ThreadPool::take_tasks(std::uint32_t run, int thread) noexcept {
+  std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  while (ticket >> 32 == run && std::uint32_t(ticket) != 0) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                       std::memory_order_acquire)) {
+      continue;
+    }
+    call_(task_, tasks_ - int(std::uint32_t(ticket)), thread);
+    // Releases the task's results to the caller, which acquires them in fork().
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
+    ticket = ticket_.load(std::memory_order_acquire);
   }
 }
 

@@ -49,17 +49,20 @@ class ThreadPool {
 
   void fork(int tasks, Call call, const void* task) noexcept;
   void work(int thread) noexcept;
-  void take_tasks(int thread) noexcept;
+  /// Takes and does tasks of run `run` until there are none.
+  void take_tasks(std::uint32_t run, int thread) noexcept;
 
   std::mutex mutex_;
-  // The run's description: written before `epoch_` is raised (release), read after it was seen
-  // (acquire). Stays until every worker has left the run.
+  // The run's description. Written before the ticket that opens the run (release); read only by who
+  // has taken a task of it (acquire), and the next run begins only when all taken tasks are done.
   Call call_ = nullptr;
   const void* task_ = nullptr;
-  int tasks_ = 0;
-  alignas(64) std::atomic<std::uint32_t> epoch_{0};  // raised by each run; the workers wait for it
-  alignas(64) std::atomic<int> next_{0};             // the next task to hand out
-  alignas(64) std::atomic<int> inside_{0};           // workers still in the run
+  /// {run: upper half, tasks left to take: lower half}. A worker that comes late finds another run
+  /// or no tasks, and nobody has waited for it.
+  alignas(64) std::atomic<std::uint64_t> ticket_{0};
+  int tasks_ = 0;                                  // of the run; written and read as call_ is
+  alignas(64) std::atomic<int> unfinished_{0};     // tasks not yet done
+  alignas(64) std::atomic<std::uint32_t> run_{0};  // raised by each run; workers wait for it
   std::atomic<bool> stop_{false};
   std::vector<std::jthread> workers_;  // last: they use the rest
 };

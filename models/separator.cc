@@ -279,7 +279,7 @@ struct Separator::Impl {
   AlignedVector<std::complex<float>> mask;    // [257]
   AlignedVector<std::complex<float>> mean;    // [257], of the channels
   AlignedVector<std::complex<float>> masked;  // [channels, 257]
-  std::vector<float> speech, background;           // [channels, up.max_output()]
+  std::vector<float> speech, background;      // [channels, up.max_output()]
 
   AudioChunk pending;     // resampled speech that is not handed out yet
   int pending_taken = 0;  // samples of it that are

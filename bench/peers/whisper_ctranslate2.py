@@ -3,8 +3,8 @@
 
     python bench/peers/whisper_ctranslate2.py FOLDER OUT --quantization int8
 
-Uses the specification and the writer of the ctranslate2 package, with numpy alone: its own converter
-wants PyTorch and transformers, and gives the same file.
+Uses the specification and the writer of the ctranslate2 package, with numpy alone: its own
+converter wants PyTorch and transformers.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Whisper in whisper.cpp, faster-whisper (CTranslate2) and Runnel, side by side on the same weights.
+"""Whisper in whisper.cpp, faster-whisper and Runnel, side by side on the same weights.
 
     python bench/peers/whisper_peers.py --whisper-cpp libwhisper.so --ggml DIR/ggml-*.bin \\
-        --ct2 DIR/ct2-int8 DIR/ct2-float32 --runnel build/bin/runnel --model DIR --precision bfloat16 int8
+        --ct2 DIR/ct2-int8 DIR/ct2-float32 --runnel build/bin/runnel --model DIR
 
 Each peer lives in a process of its own with its weights loaded; in every round they take turns, one
 at a time, so a slow minute of the machine meets all of them. Measured: the encoder over a 30 s
-window, one decoded token (of 100 with KV cache, after a prompt of 4), 30 s end to end with 100 tokens
-(greedy, no time stamps, no fallback), log-mel of 15 s, and the process's peak memory. README.md beside
-this file says how to make the weights and what each figure holds.
+window, one decoded token (of 100 with KV cache, after a prompt of 4), 30 s end to end with 100
+tokens (greedy, no time stamps, no fallback), log-mel of 15 s, and the process's peak memory.
+README.md beside this file says how to make the weights and what each figure holds.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import ctypes
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -64,6 +65,7 @@ class VadParams(ctypes.Structure):
 
 
 def fields(kind, names):
+    """Neighbours of one type."""
     return [(name, kind) for name in names.split()]
 
 
@@ -360,8 +362,8 @@ def take_turns(peers, rounds, results):
 
 def table(report):
     width = max(len(name) for name in report["peers"])
-    print(f"{report['machine']}; {report['threads']} threads, {report['rounds']} rounds, load average"
-          f" {report['load_average_before']:.2f} before and {report['load_average_after']:.2f} after")
+    print(f"{report['machine']}; {report['threads']} threads, {report['rounds']} rounds, load"
+          f" {report['load_average_before']:.2f} before, {report['load_average_after']:.2f} after")
     print("ms: median (least)" + (f"; × = median / that of {report['reference']}"
                                   if report["reference"] else ""))
     print(f"{'':{width}}  {'encode 30 s':>26}  {'one token':>26}  {'30 s, 100 tokens':>26}"
@@ -429,6 +431,8 @@ def main():
               "load_average_before": os.getloadavg()[0],
               "reference": next((p.name for p in peers if isinstance(p, Runnel)), None)}
     results = {peer.name: [] for peer in peers}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         take_turns(peers, args.rounds, results)
     except KeyboardInterrupt:

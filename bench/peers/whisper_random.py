@@ -6,8 +6,8 @@
 
     python bench/peers/whisper_random.py large-v3-turbo OUT [--tokenizer tokenizer.json]
 
-For speed only: its transcripts are noise. Needs numpy. Tensors are made one by one, each from a seed
-of its own name, so the memory needed is that of the largest (turbo: about 0.5 GB).
+For speed only: its transcripts are noise. Needs numpy. Tensors are made one by one, each from a
+seed of its own name, so the memory needed is that of the largest (turbo: about 0.5 GB).
 
 Linear weights are N(0, 1/fan_in), those that write into the residual stream smaller by
 sqrt(2 layers), so activations stay near 1 at any depth. The rows of end-of-text and of the time
@@ -88,7 +88,7 @@ def made_up_tokenizer(languages):
 
 
 def mel_filters(mels):
-    """Slaney's triangles of equal area on the mel scale that is linear up to 1 kHz: [mels, bins]."""
+    """Slaney's triangles of equal area; the mel scale is linear up to 1 kHz: [mels, bins]."""
     step, knee = 200 / 3, 1000.0  # Hz a mel below the knee, Hz
     log_step = math.log(6.4) / 27
     top = knee / step + math.log(RATE / 2 / knee) / log_step

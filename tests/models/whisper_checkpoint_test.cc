@@ -376,7 +376,8 @@ TEST_F(WhisperGgml, ErrorsNameTheFieldOfTheHeader) {
               HasSubstr("key 'n_text_state': expected 16 as n_audio_state, found 8"));
   EXPECT_THAT(error_with_field(4, 0), HasSubstr("key 'n_audio_head': expected 1 to 256, found 0"));
   EXPECT_THAT(error_with_field(5, 1 << 30), HasSubstr("key 'n_audio_layer': expected 1 to 128"));
-  EXPECT_THAT(error_with_field(5, 2), AllOf(HasSubstr("tensor 'encoder.blocks.1."), HasSubstr("is missing")));
+  EXPECT_THAT(error_with_field(5, 2),
+              AllOf(HasSubstr("tensor 'encoder.blocks.1."), HasSubstr("is missing")));
   EXPECT_THAT(
       error_with_field(6, 449),
       HasSubstr("tensor 'decoder.positional_embedding': expected shape [449, 8], found [448"));

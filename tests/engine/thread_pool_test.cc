@@ -1,0 +1,61 @@
+#include "engine/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace runnel::engine {
+namespace {
+
+TEST(ThreadPool, DoesEveryTaskOnceInManyShortRuns) {
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    ASSERT_EQ(pool.threads(), threads);
+    for (int run = 0; run < 2000; ++run) {
+      const int tasks = run % 13;
+      std::vector<int> done(static_cast<std::size_t>(tasks), 0);  // not atomic: run() orders it
+      pool.run(tasks, [&](int i, int thread) {
+        ASSERT_GE(thread, 0);
+        ASSERT_LT(thread, threads);
+        ++done[std::size_t(i)];
+      });
+      for (const int times : done) ASSERT_EQ(times, 1);
+    }
+  }
+}
+
+TEST(ThreadPool, WakesAfterSleeping) {
+  ThreadPool pool(2);
+  std::atomic<int> total{0};
+  for (int i = 0; i < 5; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    pool.run(4, [&](int, int) { total += 1; });
+  }
+  EXPECT_EQ(total, 20);
+}
+
+TEST(ThreadPool, CallersOnSeveralThreadsTakeTurns) {
+  ThreadPool pool(2);
+  std::atomic<int> total{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 3; ++c) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 300; ++i) pool.run(3, [&](int, int) { total += 1; });
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(total, 3 * 3 * 300);
+}
+
+TEST(ThreadPool, HasAtLeastOnePhysicalCoreAndRefusesAbsurdCounts) {
+  EXPECT_GE(physical_cores(), 1);
+  EXPECT_EQ(ThreadPool(0).threads(), physical_cores());
+  EXPECT_THROW(ThreadPool(-1), std::invalid_argument);
+  EXPECT_THROW(ThreadPool(5000), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace runnel::engine
