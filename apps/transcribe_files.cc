@@ -2,7 +2,6 @@
 // written before the next is decoded.
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
@@ -11,6 +10,7 @@
 #include <thread>
 
 #include "apps/clip_transcription.h"
+#include "apps/memory_use.h"
 #include "apps/meter.h"
 #include "apps/mono_source.h"
 #include "apps/subcommand.h"
@@ -271,8 +271,6 @@ nlohmann::ordered_json FileTranscription::stats() const {
     if (!job.opened || !job.failure.empty()) file["complete"] = false;
     files.push_back(std::move(file));
   }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
   const engine::ComputeConfig& compute = model_->compute();
   return {{"versions", version_json()},
           {"mode", "files"},
@@ -284,7 +282,7 @@ nlohmann::ordered_json FileTranscription::stats() const {
             {"memory_usage", std::string(engine::name(compute.memory))},
             {"threads", compute.threads}}},
           {"weight_bytes", model_->weight_bytes()},
-          {"peak_memory_bytes", std::int64_t(usage.ru_maxrss) * 1024},
+          {"peak_resident_bytes", peak_resident_bytes()},
           {"files", files}};
 }
 

@@ -14,14 +14,15 @@ namespace runnel::apps {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
-  runnel models pull whisper-base                       get a model, once
   runnel transcribe talk.mp3 -m base                    text with times, as it becomes final
   runnel transcribe talk.mp3 -m base -f srt > talk.srt  subtitles
   runnel transcribe *.wav -m turbo -f srt,json -o out   several files, weights loaded once
   runnel transcribe film.wav -m small -l de --task translate -f vtt -o .
   runnel transcribe song.flac -m base -f lrc --highlight-words -o .
   ffmpeg -v error -i talk.mkv -f wav - | runnel transcribe - -m ggml-base-q5_1.bin
-  runnel transcribe a.wav --random-weights turbo --stats stats.json   a benchmark)";
+  runnel transcribe a.wav --random-weights turbo --stats stats.json   a benchmark
+
+Models come by: runnel models pull whisper-base)";
 
 /// "--name: expected …, found 'text'"
 UsageError wrong(const std::string& option, const std::string& expected, const std::string& text) {

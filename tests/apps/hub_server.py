@@ -69,7 +69,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, data, (), cut)
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_):
+        pass  # clients that hang up
+
+
+server = Server(("127.0.0.1", 0), Handler)
 with open(port_file + ".new", "w") as file:
     file.write(str(server.server_address[1]))
 os.rename(port_file + ".new", port_file)

@@ -159,15 +159,15 @@ TEST_F(TranscriptWriters, WhatIsFinalIsOnDiskAtOnce) {
 }
 
 TEST_F(TranscriptWriters, HostileTextStaysInItsPlace) {
-  const std::string hostile("\n\n2\n00:00:01,000 --> 00:00:02,000\nfake\t\"q\"\r\x1b[31m\0z é\n",
-                            64);
+  constexpr char kBytes[] = "\n\n2\n00:00:01,000 --> 00:00:02,000\nfake\t\"q\"\r\x1b[31m\0z é\n";
+  const std::string hostile(kBytes, sizeof kBytes - 1);
   const Segment segment = said(0, 0, 1, hostile);
   EXPECT_EQ(all(TranscriptFormat::kSrt, {segment}),
             "1\n00:00:00,000 --> 00:00:01,000\n"
-            "2 00:00:01,000 -> 00:00:02,000 fake \"q\"  [31m z é\n\n");
+            "2 00:00:01,000 -> 00:00:02,000 fake \"q\" [31m z é\n\n");
   EXPECT_EQ(all(TranscriptFormat::kVtt, {segment}),
             "WEBVTT\n\n00:00.000 --> 00:01.000\n"
-            "2 00:00:01,000 --&gt; 00:00:02,000 fake \"q\"  [31m z é\n\n");
+            "2 00:00:01,000 --&gt; 00:00:02,000 fake \"q\" [31m z é\n\n");
   EXPECT_EQ(all(TranscriptFormat::kTsv, {segment}),
             "start\tend\ttext\n0\t1000\t2 00:00:01,000 --> 00:00:02,000 fake \"q\"  [31m z é\n");
   EXPECT_EQ(testing::count_lines(all(TranscriptFormat::kTxt, {segment})), 1);
@@ -191,7 +191,8 @@ TEST_F(TranscriptWriters, TimesNeverRunBackwards) {
 }
 
 TEST_F(TranscriptWriters, RandomWeightsAreSaidFirst) {
-  const TranscriptInfo info = {.model = "random whisper-base", .random_weights = true};
+  const TranscriptInfo info = {
+      .input = "a.wav", .model = "random whisper-base", .random_weights = true};
   const std::string notice = "random weights (random whisper-base): this text means nothing";
   EXPECT_EQ(all(TranscriptFormat::kTxt, {}, {}, info), "[" + notice + "]\n");
   EXPECT_EQ(all(TranscriptFormat::kSrt, {said(0, 0, 1, "x")}, {}, info),
