@@ -457,6 +457,25 @@ void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int que
   }
 }
 
+/// Panels transposed as floats, then narrowed many at a time.
+void pack_half_keys(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept {
+  const hn::CappedTag<float, kKeyPanel> d;
+  const hn::Rebind<hwy::float16_t, decltype(d)> half;
+  auto* to = static_cast<hwy::float16_t*>(out);
+  alignas(64) float panel[kKeyPanel] = {};
+  for (int first = 0; first < n; first += kKeyPanel) {
+    const int rows = std::min(kKeyPanel, n - first);
+    std::fill(panel + rows, panel + kKeyPanel, 0.0f);
+    const float* from = k + first * stride;
+    for (int i = 0; i < dim; ++i, to += kKeyPanel) {
+      for (int row = 0; row < rows; ++row) panel[row] = from[row * stride + i];
+      for (int at = 0; at < kKeyPanel; at += int(hn::Lanes(d))) {
+        hn::StoreU(hn::DemoteTo(half, hn::Load(d, panel + at)), half, to + at);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 const AttentionKernels& attention_table() {
@@ -465,7 +484,7 @@ const AttentionKernels& attention_table() {
                                        .gathered_f32 = gathered<float>,
                                        .gathered_f16 = gathered<std::uint16_t>,
                                        .pack_keys_f32 = plain_attention_kernels().pack_keys_f32,
-                                       .pack_keys_f16 = plain_attention_kernels().pack_keys_f16,
+                                       .pack_keys_f16 = pack_half_keys,
                                        .many = many};
   return kTable;
 }
