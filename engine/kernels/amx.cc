@@ -225,10 +225,14 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
     // A last odd panel is multiplied twice; the copy falls behind `cols`.
     const std::byte* const b_second = panel + 1 < p.panels ? b_first + strip : b_first;
     for (int s = 0; s < p.strips; s += 2) {
-      const std::byte* a0 = p.a + (p.first_strip + s) * strip;
+      // Every other block runs through the inputs backwards: what it begins with is what the one
+      // before has just left in the L1 cache.
+      const std::ptrdiff_t begin = turn ? strip - kTileBytes : 0;
+      const std::ptrdiff_t step = turn ? -kTileBytes : kTileBytes;
+      const std::byte* a0 = p.a + (p.first_strip + s) * strip + begin;
       const std::byte* a1 = a0 + strip;
-      const std::byte* b0 = b_first;
-      const std::byte* b1 = b_second;
+      const std::byte* b0 = b_first + begin;
+      const std::byte* b1 = b_second + begin;
       _tile_zero(0);
       _tile_zero(1);
       _tile_zero(2);
@@ -236,10 +240,10 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
       for (int k = 0; k < p.k_tiles; ++k) {
         multiply_step<kInt8>(a0, a1, b0, b1);
         pending.write(rows_per_step);
-        a0 += kTileBytes;
-        a1 += kTileBytes;
-        b0 += kTileBytes;
-        b1 += kTileBytes;
+        a0 += step;
+        a1 += step;
+        b0 += step;
+        b1 += step;
       }
       store_block(sums[turn]);
       pending.start(sums[turn], 16 * (p.first_strip + s), 16 * panel);
