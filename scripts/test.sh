@@ -6,15 +6,16 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh --with-tests
 
-# The program refuses what the processor or it itself cannot run. But if the processor has AVX2 or
-# AVX-512, it must not refuse: that would leave kernels untested without a word.
+# The program refuses what the processor or it itself cannot run. But what the
+# processor has it must not refuse: that would leave kernels untested without a word.
 for isa in generic avx2 avx512 amx; do
   case $isa in
     generic) has=yes ;;
     avx2) has=$(grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo && echo yes || echo no) ;;
     avx512) has=$(grep -qw avx512bw /proc/cpuinfo && grep -qw avx512vl /proc/cpuinfo &&
       echo yes || echo no) ;;
-    amx) has=maybe ;;
+    amx) has=$(grep -qw amx_int8 /proc/cpuinfo && grep -qw amx_bf16 /proc/cpuinfo &&
+      grep -qw avx512_bf16 /proc/cpuinfo && echo yes || echo no) ;;
   esac
   if ! refusal=$(RUNNEL_ISA=$isa build/bin/runnel bench gtcrn --seconds 1 2>&1 >/dev/null); then
     [[ $has != yes || $(uname -m) != x86_64 ]] ||

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "tests/models/whisper_goldens.h"
+#include "tests/rt/realtime_guard.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -184,6 +185,52 @@ TEST_F(WhisperNetwork, AlignmentRowsAreDistributions) {
       EXPECT_NEAR(sum, 1.0, 1e-4);
     }
   }
+}
+
+TEST(WhisperModel, StepsAllocateNothingFromTheFirstOn) {
+  using rt::testing::RealtimeGuard;
+  if (!RealtimeGuard::available()) GTEST_SKIP() << RealtimeGuard::kUnavailable;
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16, Precision::kInt8}) {
+    // On one thread, since the guard sees its own thread only.
+    const auto model = std::make_shared<Model>(
+        load_checkpoint("tests/fixtures/whisper"),
+        engine::ComputeConfig{.encoder = precision, .decoder = precision, .threads = 1});
+    Session session(model, 3);
+    session.keep_alignment(true);
+    const int bins = model->config().mel_bins;
+    const std::vector<float> mel(std::size_t(3000 * bins), 0.1f);
+    const std::vector<int> prompt(12, 50258);
+    const std::vector<Step> steps = {{0, 5}, {0, 6}, {0, 7}};
+    const std::string report = rt::testing::guarded([&] {
+      session.encode({mel.data(), 3000, bins, bins});
+      session.prefill(prompt, 11);
+      session.step(steps);
+      session.step(steps);
+    });
+    // The model's mutex is there: sessions take turns.
+    for (const char* forbidden : {"alloc", "free", "new", "mmap", "write", "sleep"}) {
+      EXPECT_EQ(report.find(forbidden), std::string::npos)
+          << engine::name(precision) << ": " << report;
+    }
+  }
+}
+
+TEST(WhisperModel, SessionsShareTheWeightsAndAddTheirCachesOnly) {
+  const auto model = std::make_shared<Model>(load_checkpoint("tests/fixtures/whisper"),
+                                             engine::ComputeConfig::of("auto"));
+  Session a(model), b(model);
+  const int bins = model->config().mel_bins;
+  std::vector<float> quiet(std::size_t(3000 * bins), -1.0f), loud(quiet.size(), 1.0f);
+  const std::vector<int> prompt = {50258, 50259, 50359};
+  const auto last = [&](Session& session) {
+    const auto rows = session.prefill(prompt, 2);
+    return std::vector<float>(rows.row(0).begin(), rows.row(0).end());
+  };
+  a.encode({quiet.data(), 3000, bins, bins});
+  const auto first = last(a);
+  b.encode({loud.data(), 3000, bins, bins});
+  last(b);
+  EXPECT_EQ(last(a), first) << "another session's window showed";
 }
 
 TEST(WhisperModel, TurboAndEnglishShapesMatchTheReference) {
