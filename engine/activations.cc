@@ -17,8 +17,9 @@ Activations::Activations(int max_rows, int cols, Format format)
   if (format == Format::kFloat) {
     stride_ = (cols + 63) / 64 * 64;
     data_ = PageBuffer(rows * std::size_t(stride_) * sizeof(float));
-    // Few rows as int8 kernels want them (2 bytes a value, and scales), or all as bfloat16.
-    wide_ = PageBuffer(rows * std::size_t(stride_) * 2 + kFewRows * sizeof(float));
+    // Few rows as the int8 kernels want them: 2 bytes a value, and scales.
+    wide_ = PageBuffer(std::min<std::size_t>(rows, kFewRows) *
+                       (std::size_t(stride_) * 2 + sizeof(float)));
     return;
   }
   const bool int8 = format == Format::kInt8Strips;

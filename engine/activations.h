@@ -42,7 +42,7 @@ class Activations {
   const float* scales() const noexcept { return reinterpret_cast<const float*>(scales_.data()); }
   std::byte* wide_strips() noexcept { return wide_.data(); }
   int wide_tiles() const noexcept { return (cols_ + 31) / 32; }
-  /// kFloat: room for what few or many rows become for int8 or bfloat16 kernels.
+  /// kFloat: room for what few rows become for int8 kernels.
   std::byte* converted() const noexcept { return const_cast<std::byte*>(wide_.data()); }
 
  private:

@@ -145,15 +145,6 @@ void multiply_many(Executor& executor, const Linear& layer, const Activations& x
                    MatrixView<float> y, const Then& then) noexcept {
   const PackedMatrix& w = layer.weight;
   const MatrixView<const float> in = x.floats(y.rows);
-  const bool pairs = w.precision() == Precision::kBFloat16 && executor.matrix.many_bf16;
-  auto* halves = reinterpret_cast<std::uint16_t*>(x.converted());
-  if (pairs) {
-    over_rows(executor, y.rows, [&](int first, int count, int) {
-      for (int r = first; r < first + count; ++r) {
-        executor.rows.to_bf16(in.data + r * in.stride, int(in.stride), halves + r * in.stride);
-      }
-    });
-  }
   const int columns = (w.panels() + kManyPanels - 1) / kManyPanels;
   const int blocks = (y.rows + kManyRows - 1) / kManyRows;
   executor.pool.run(columns * blocks, [&](int task, int thread) {
@@ -167,10 +158,7 @@ void multiply_many(Executor& executor, const Linear& layer, const Activations& x
     const std::ptrdiff_t stride = kManyPanels * kPanel;
     const std::ptrdiff_t wide_panel = std::ptrdiff_t(w.padded_inputs()) * kPanel;
     const float* from = in.data + first_row * in.stride;
-    if (pairs) {
-      executor.matrix.many_bf16(halves + first_row * in.stride, in.stride, rows, w.steps(),
-                                w.panel(panel), panels, sums, stride);
-    } else if (w.precision() == Precision::kFloat32) {
+    if (w.precision() == Precision::kFloat32) {
       executor.matrix.many_f32(from, in.stride, rows, w.inputs(),
                                reinterpret_cast<const float*>(w.panel(panel)), wide_panel, panels,
                                sums, stride, false);

@@ -49,11 +49,6 @@ struct MatrixKernels {
   void (*widen_bf16)(const std::byte* panel, int steps, float* out) noexcept;
   void (*widen_f16)(const std::byte* panel, int steps, float* out) noexcept;
   void (*widen_int8)(const std::byte* panel, int steps, const float* scales, float* out) noexcept;
-
-  /// Many rows on bfloat16 pairs (AVX512-BF16), null where the processor has none or it isn't
-  /// faster than many_f32: a is bfloat16 [rows, steps · 2].
-  void (*many_bf16)(const std::uint16_t* a, std::ptrdiff_t a_stride, int rows, int steps,
-                    const std::byte* w, int panels, float* y, std::ptrdiff_t y_stride) noexcept;
 };
 
 /// The kernels of a supported instruction set (kAmx: those of AVX-512). kGeneric is plain C++.

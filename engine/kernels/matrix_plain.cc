@@ -138,8 +138,7 @@ const MatrixKernels& plain_matrix_kernels() {
                                         .many_f32 = many_f32,
                                         .widen_bf16 = widen<BFloat16>,
                                         .widen_f16 = widen<Float16>,
-                                        .widen_int8 = widen_int8,
-                                        .many_bf16 = nullptr};
+                                        .widen_int8 = widen_int8};
   return kTable;
 }
 

@@ -498,8 +498,7 @@ const MatrixKernels& matrix_table() {
 #else
     .quantize = plain_matrix_kernels().quantize, .few_int8 = plain_matrix_kernels().few_int8,
 #endif
-    .many_f32 = many_f32, .widen_bf16 = widen_bf16, .widen_f16 = widen_f16,
-    .widen_int8 = widen_int8, .many_bf16 = nullptr
+    .many_f32 = many_f32, .widen_bf16 = widen_bf16, .widen_f16 = widen_f16, .widen_int8 = widen_int8
   };
   return kTable;
 }

@@ -129,7 +129,8 @@ TEST_F(Transcribe, TakesOpenAisNamesAndValues) {
        "True", "--condition_on_previous_text", "False", "--compression_ratio_threshold", "None",
        "--suppress_tokens", "-1", "--max_tokens", "8", "--best_of", "2"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  for (const auto& segment : json("a.json").at("segments")) {
+  const nlohmann::json report = json("a.json");
+  for (const auto& segment : report.at("segments")) {
     EXPECT_TRUE(segment.contains("words"));
   }
 }

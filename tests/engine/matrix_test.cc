@@ -259,30 +259,6 @@ TEST_P(Matrix, ManyRowsAccumulateOverBlocksOfInputs) {
   expect_products(a.data(), inputs, w, y);
 }
 
-TEST_P(Matrix, PairsOfManyRowsAreExactToRounding) {
-  if (!kernels_.many_bf16) GTEST_SKIP() << "no bfloat16 products in " << name(GetParam());
-  for (int inputs : {2, 33, 160, 1030}) {
-    for (int outputs : {16, 32, 48}) {
-      const PackedMatrix w = pack(outputs, inputs, Precision::kBFloat16);
-      for (int rows : {1, 5, 13, 14, 30}) {
-        const int stride = w.padded_inputs() + 2;
-        auto x = padded_rows(rows, inputs, stride);
-        std::vector<std::uint16_t> a(x.size());
-        for (std::size_t i = 0; i < x.size(); ++i) {
-          const auto bits = std::bit_cast<std::uint32_t>(x[i]) >> 16;
-          a[i] = std::uint16_t(bits);
-          x[i] = std::bit_cast<float>(bits << 16);
-        }
-        Output y(rows, outputs);
-        kernels_.many_bf16(a.data(), stride, rows, w.steps(), w.panel(0), w.panels(), y.data(),
-                           y.stride);
-        expect_products(x.data(), stride, w, y);
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
-}
-
 TEST_P(Matrix, WideningGivesTheStoredValuesBitForBit) {
   for (int inputs : {1, 64, 200}) {
     for (Precision precision : {Precision::kBFloat16, Precision::kFloat16, Precision::kInt8}) {
