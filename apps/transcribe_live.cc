@@ -48,6 +48,7 @@ std::unique_ptr<whisper::LiveTranscriber> make_transcriber(const TranscribeOptio
   settings.compression_ratio_threshold = decode.compression_ratio_threshold;
   settings.logprob_threshold = decode.logprob_threshold;
   settings.no_speech_threshold = decode.no_speech_threshold;
+  settings.speech_threshold = decode.vad_threshold;
   return std::make_unique<whisper::LiveTranscriber>(
       whisper::make_live_recogniser(model, decode, settings.policy), make_detector(options),
       settings);
@@ -223,11 +224,6 @@ void add_live_options(CLI::App& app, LiveTranscribeOptions& options) {
   app.add_option("--trim-after", transcriber.trim_after,
                  "Seconds after which a running window is cut at a sentence")
       ->check(CLI::Range(2.0, 30.0))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--speech-threshold", transcriber.speech_threshold,
-                 "Probability from which a sound is speech")
-      ->check(CLI::Range(0.01, 0.99))
       ->capture_default_str()
       ->group(group);
   app.add_option("--duration", options.duration_seconds, "Ends after so many seconds of input")

@@ -19,7 +19,7 @@ Precision parse_precision(std::string_view text);
 
 /// What to spend memory on.
 enum class MemoryUsage {
-  kMinimal,      // narrower caches (int8 cross-attention), ordinary pages
+  kMinimal,      // caches in half precision, whatever the weights' precision
   kBalanced,     // caches as wide as the precision asks for
   kPerformance,  // and weights on huge pages where the system gives them
 };

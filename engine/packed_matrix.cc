@@ -89,10 +89,10 @@ PackedMatrix::PackedMatrix(int outputs, int inputs, Precision precision, MemoryU
           std::memcpy(to, row.data(), std::size_t(steps_) * 4);
           break;
         case Precision::kBFloat16:
-          halves_of<to_bf16>(row.data(), steps_, to);
+          halves_of<bf16_of>(row.data(), steps_, to);
           break;
         case Precision::kFloat16:
-          halves_of<to_f16>(row.data(), steps_, to);
+          halves_of<f16_of>(row.data(), steps_, to);
           break;
         case Precision::kInt8: {
           const Quantized q = bytes_of(row.data(), steps_, to);
@@ -125,11 +125,11 @@ void PackedMatrix::read_row(int output, float* row) const noexcept {
         break;
       case Precision::kBFloat16:
         std::memcpy(&half, from, sizeof(half));
-        row[i] = from_bf16(half);
+        row[i] = float_of_bf16(half);
         break;
       case Precision::kFloat16:
         std::memcpy(&half, from, sizeof(half));
-        row[i] = from_f16(half);
+        row[i] = float_of_f16(half);
         break;
       case Precision::kInt8:
         row[i] = float(std::int8_t(*from)) * scales_[std::size_t(output)];

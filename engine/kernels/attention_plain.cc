@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/kernels/narrow.h"
+#include "engine/kernels/number.h"
 #include "engine/kernels/rows_plain.h"
 
 namespace runnel::engine {

@@ -3,7 +3,7 @@
 
 #include "engine/kernels/attention.h"
 #include "engine/kernels/attention_plain.h"
-#include "engine/kernels/narrow.h"
+#include "engine/kernels/number.h"
 
 // AVX2 and AVX-512 are what Isa names; the levels between bring nothing here. Vectors of a size
 // that is known only at run time (SVE) cannot lie in arrays.

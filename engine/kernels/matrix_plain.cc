@@ -31,8 +31,8 @@ struct Half {
     return widen(value);
   }
 };
-using BFloat16 = Half<from_bf16>;
-using Float16 = Half<from_f16>;
+using BFloat16 = Half<float_of_bf16>;
+using Float16 = Half<float_of_f16>;
 
 template <class T>
 void few(const float* x, std::ptrdiff_t x_stride, int rows, int steps, const std::byte* w,

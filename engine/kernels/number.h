@@ -1,4 +1,5 @@
-// Narrow floating-point numbers, bit by bit. Without branches, so that loops over them vectorise.
+// Narrow floating-point numbers, bit by bit, to nearest even; a NaN becomes quiet and keeps its
+// upper bits, as the processors' own instructions do it. Without branches, so that loops vectorise.
 #pragma once
 
 #include <bit>
@@ -6,18 +7,18 @@
 
 namespace runnel::engine {
 
-inline float from_bf16(std::uint16_t b) noexcept {
+inline float float_of_bf16(std::uint16_t b) noexcept {
   return std::bit_cast<float>(std::uint32_t(b) << 16);
 }
 
 /// Round to nearest even; NaN stays NaN.
-inline std::uint16_t to_bf16(float x) noexcept {
+inline std::uint16_t bf16_of(float x) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
   return std::uint16_t((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16 | 0x40u) : rounded);
 }
 
-inline float from_f16(std::uint16_t h) noexcept {
+inline float float_of_f16(std::uint16_t h) noexcept {
   const std::uint32_t sign = std::uint32_t(h & 0x8000u) << 16, magnitude = h & 0x7FFFu;
   const std::uint32_t normal = (magnitude << 13) + (112u << 23);
   const auto subnormal = std::bit_cast<std::uint32_t>(float(std::int32_t(magnitude)) * 0x1p-24f);
@@ -28,7 +29,7 @@ inline float from_f16(std::uint16_t h) noexcept {
 }
 
 /// Round to nearest even; too large becomes infinity, NaN stays NaN.
-inline std::uint16_t to_f16(float x) noexcept {
+inline std::uint16_t f16_of(float x) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7FFFFFFFu;
   std::uint32_t normal = (magnitude - (112u << 23) + 0xFFFu + (magnitude >> 13 & 1)) >> 13;

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/kernels/narrow.h"
+#include "engine/kernels/number.h"
 
 namespace runnel::engine {
 namespace {

@@ -39,9 +39,11 @@ std::byte* cross_keys(const Config& c, DecoderCache& cache, int layer, int head)
 
 }  // namespace
 
-DecoderCache::DecoderCache(const Config& c, engine::Precision precision, int hypotheses_max)
+DecoderCache::DecoderCache(const Config& c, const engine::ComputeConfig& compute,
+                           int hypotheses_max)
     : max_hypotheses(hypotheses_max),
-      half(precision != engine::Precision::kFloat32),
+      half(compute.decoder != engine::Precision::kFloat32 ||
+           compute.memory == engine::MemoryUsage::kMinimal),
       capacity(c.text_ctx * hypotheses_max),
       cross(std::size_t(c.decoder_layers) * std::size_t(c.decoder_heads) *
             (cross_keys_bytes(c, element()) + cross_values_bytes(c, element()))),

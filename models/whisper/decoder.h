@@ -19,7 +19,7 @@ namespace runnel::models::whisper {
 /// has a list of the rows that are its past.
 class DecoderCache {
  public:
-  DecoderCache(const Config& config, engine::Precision precision, int max_hypotheses);
+  DecoderCache(const Config& config, const engine::ComputeConfig& compute, int max_hypotheses);
 
   std::size_t bytes() const noexcept;
 

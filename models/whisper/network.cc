@@ -80,7 +80,7 @@ struct Session::Impl {
   Impl(std::shared_ptr<const Model> of, int max_hypotheses)
       : model(std::move(of)),
         shared(*model->impl_),
-        cache(shared.shape, shared.compute.decoder, max_hypotheses),
+        cache(shared.shape, shared.compute, max_hypotheses),
         encoded(std::size_t(shared.shape.audio_ctx) * std::size_t(shared.shape.dim)),
         logits_stride((shared.shape.vocab_size + 15) / 16 * 16),
         logits(std::size_t(Decoder::kLogitRows) * std::size_t(logits_stride)) {}

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "engine/aligned_vector.h"
-#include "engine/kernels/narrow.h"
+#include "engine/kernels/number.h"
 
 namespace runnel::engine {
 namespace {

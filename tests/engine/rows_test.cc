@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/kernels/narrow.h"
+#include "engine/kernels/number.h"
 
 namespace runnel::engine {
 namespace {

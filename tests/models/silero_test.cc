@@ -203,7 +203,7 @@ TEST(PublicSilero, EqualsItsExpectedProbabilities) {
   }
 }
 
-TEST(PublicSilero, FindsSpeechAndNoneInMusic) {
+TEST(PublicSilero, FindsSpeechInARecording) {
   if (!fs::exists(kPublic)) GTEST_SKIP() << kPublic << " is not beside this checkout";
   const auto share = [](const std::string& path) {
     int loud = 0;
