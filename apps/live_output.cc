@@ -12,7 +12,7 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::LiveEvent;
+using models::LiveEvent;
 using nlohmann::ordered_json;
 
 constexpr const char* kClearLine = "\r\x1b[K";

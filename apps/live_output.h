@@ -30,8 +30,8 @@ std::unique_ptr<LiveOutput> make_live_terminal(TextOutput output, const Transcri
 /// {"type", "id", "start", "end", "text", "committed", "tokens", "confidence", "emitted_at",
 /// "emitted_wall", "language", "words"}; seconds, to 1 ms. See docs/live.md.
 nlohmann::ordered_json live_event_json(const TimedEvent& event, bool random_weights);
-models::whisper::Segment segment_of(const models::whisper::LiveEvent& event);
+models::whisper::Segment segment_of(const models::LiveEvent& event);
 /// The end of the event's text that fits `columns`, what may still change dimmed.
-std::string running_line(const models::whisper::LiveEvent& event, int columns);
+std::string running_line(const models::LiveEvent& event, int columns);
 
 }  // namespace runnel::apps

@@ -9,7 +9,7 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::LiveEvent;
+using models::LiveEvent;
 
 std::int64_t to_ns(double seconds) { return std::int64_t(seconds * 1e9); }
 
@@ -97,7 +97,7 @@ double LiveStats::retraction_rate() const noexcept {
 
 nlohmann::ordered_json LiveStats::json(const LiveTranscription& live) const {
   const LiveTranscriptionCounters counters = live.counters();
-  const models::whisper::LiveTotals& totals = live.totals();
+  const models::LiveTotals& totals = live.totals();
   const rt::LatencyHistogram& wait = live.queue_wait();
   return {
       {"last_pass", figure(last_pass_)},

@@ -37,7 +37,7 @@ class LiveStats {
 
  private:
   void measure_commits(const TimedEvent& event);
-  void measure_retractions(const models::whisper::LiveEvent& event);
+  void measure_retractions(const models::LiveEvent& event);
 
   const bool paced_;
   rt::LatencyHistogram last_pass_;         // wall time of the pass behind an utterance's end

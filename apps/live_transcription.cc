@@ -9,7 +9,7 @@ namespace runnel::apps {
 namespace {
 
 using models::whisper::kSampleRateHz;
-using models::whisper::LiveEvent;
+using models::LiveEvent;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
 constexpr std::int64_t kWorkerPollNs = 2'000'000;
@@ -18,7 +18,7 @@ constexpr int kEvents = 1024;
 
 }  // namespace
 
-LiveTranscription::LiveTranscription(std::unique_ptr<models::whisper::LiveTranscriber> transcriber,
+LiveTranscription::LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber,
                                      int rate_hz, int channels,
                                      const LiveTranscriptionOptions& options, OnEvent on_event)
     : options_(options),

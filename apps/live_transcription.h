@@ -10,7 +10,7 @@
 
 #include "apps/timeline.h"
 #include "dsp/resampler.h"
-#include "models/whisper/live.h"
+#include "models/live_transcriber.h"
 #include "rt/audio_ring.h"
 #include "rt/event_queue.h"
 #include "rt/latency.h"
@@ -29,7 +29,7 @@ struct LiveTranscriptionOptions {
 
 /// An event with its place on the clock of rt::now_ns().
 struct TimedEvent {
-  models::whisper::LiveEvent event;
+  models::LiveEvent event;
   std::int64_t emitted_ns = 0;  // when the printer got it
   std::int64_t start_ns = 0;    // when the stream's first sample was due
   std::int64_t origin_ns = 0;   // second t of the audio was due at origin_ns + t, around the event
@@ -57,7 +57,7 @@ class LiveTranscription {
   /// is thrown by wait().
   using OnEvent = std::function<void(const TimedEvent&)>;
 
-  LiveTranscription(std::unique_ptr<models::whisper::LiveTranscriber> transcriber, int rate_hz,
+  LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber, int rate_hz,
                     int channels, const LiveTranscriptionOptions& options, OnEvent on_event);
   /// Stops; what is queued is lost unless end_input() and wait() came before.
   ~LiveTranscription();
@@ -80,7 +80,7 @@ class LiveTranscription {
   /// A block's last sample over → taken by the worker: how far behind it is. Any thread.
   const rt::LatencyHistogram& queue_wait() const noexcept { return queue_wait_; }
   /// After wait().
-  const models::whisper::LiveTotals& totals() const noexcept { return transcriber_->totals(); }
+  const models::LiveTotals& totals() const noexcept { return transcriber_->totals(); }
   rt::WorkerGrants grants() const;
 
  private:
@@ -90,7 +90,7 @@ class LiveTranscription {
   void hear_silence(std::int64_t frames);
   void hear(std::span<const float> mono);
   void hear_resampled();
-  void hand_over(const models::whisper::LiveEvent& event);
+  void hand_over(const models::LiveEvent& event);
 
   // The printer.
   void run_printer(const std::stop_token& stop);
@@ -99,7 +99,7 @@ class LiveTranscription {
   const LiveTranscriptionOptions options_;
   const int rate_hz_;
   const int channels_;
-  const std::unique_ptr<models::whisper::LiveTranscriber> transcriber_;
+  const std::unique_ptr<models::LiveTranscriber> transcriber_;
   const OnEvent on_event_;
   rt::AudioRing input_;
   rt::EventQueue<TimedEvent*> events_;  // owns what is in it

@@ -4,14 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace runnel::models::whisper {
+#include "models/live_transcriber.h"
 
-struct LiveWord {
-  std::string text;           // UTF-8, with its leading space
-  double start = 0, end = 0;  // seconds in the stream
-  float probability = 0;      // mean of its tokens'
-  std::vector<int> tokens{};
-};
+namespace runnel::models::whisper {
 
 /// The words of a window of audio, in order.
 struct Hypothesis {

@@ -3,13 +3,13 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "models/live_transcriber.h"
 #include "models/vad.h"
 #include "models/whisper/live_recogniser.h"
 #include "models/whisper/local_agreement.h"
@@ -34,40 +34,6 @@ struct LiveTranscriberOptions {
   std::optional<double> no_speech_threshold = 0.6;
 };
 
-/// What is known of the running line. Lines follow each other; each gets any number of partial
-/// events and then one final one.
-struct LiveEvent {
-  enum class Kind { kPartial, kFinal };
-
-  Kind kind = Kind::kPartial;
-  int line = 0;  // counts from 0
-  std::vector<LiveWord> words;
-  /// The first so many words are never taken back or changed: every later event begins with them.
-  /// Of a final event these are all words; where a long line is cut, committed words that come
-  /// after the cut begin the next line.
-  int committed = 0;
-  double start = 0, end = 0;    // seconds in the stream
-  double heard = 0;             // seconds of audio that had been heard when it came to be
-  double confidence = 0;        // mean probability of the words
-  std::string language;         // code; empty if unknown
-  bool ends_utterance = false;  // final because of silence or the stream's end
-  double speech_end = -1;       // where the voice stopped, if ends_utterance
-  double pass_seconds = 0;      // wall time of the pass it came from; 0: it needed none
-
-  std::string text() const;
-  std::string committed_text() const;
-};
-
-struct LiveTotals {
-  std::int64_t passes = 0;
-  std::int64_t skipped_passes = 0;   // because audio was waiting
-  std::int64_t rejected_passes = 0;  // repetitive, or no speech
-  std::int64_t decoder_steps = 0;
-  double pass_seconds = 0;  // wall time in passes
-  double longest_pass_seconds = 0;
-  double longest_window = 0;  // seconds of audio
-};
-
 /// A stream of 16 kHz mono audio in, events out. Passes are due by the audio's own clock, in blocks
 /// of 32 ms, so the events don't depend on the chunks that the audio comes in. States:
 ///
@@ -76,25 +42,20 @@ struct LiveTotals {
 ///                                   └ window too long: cut, the cut part is final
 ///
 /// Nothing is decoded while idle, so silence gives no text. Memory doesn't grow with the stream.
-class LiveTranscriber {
+class LiveTranscriber final : public models::LiveTranscriber {
  public:
-  using OnEvent = std::function<void(const LiveEvent&)>;
-
   /// `detector` null: everything is speech. Throws std::invalid_argument for options out of range.
   LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   std::unique_ptr<SpeechDetector> detector, const LiveTranscriberOptions& options);
 
-  /// The next samples. `waiting`: samples that are known to wait behind these because passes took
-  /// longer than audio. More than a quarter of a step: passes are put off until it is heard, so the
+  /// More samples waiting than a quarter of a step: passes are put off until it is heard, so the
   /// delay comes back.
-  void push(std::span<const float> samples, std::int64_t waiting, const OnEvent& on_event);
-  /// The stream is over: everything that is open becomes final.
-  void finish(const OnEvent& on_event);
-  /// Ready for another stream.
-  void reset();
+  void push(std::span<const float> samples, std::int64_t waiting, const OnEvent& on_event) override;
+  void finish(const OnEvent& on_event) override;
+  void reset() override;
 
-  double heard_seconds() const noexcept;
-  const LiveTotals& totals() const noexcept { return totals_; }
+  double heard_seconds() const noexcept override;
+  const LiveTotals& totals() const noexcept override { return totals_; }
 
  private:
   struct State {

@@ -16,7 +16,7 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::LiveEvent;
+using models::LiveEvent;
 using models::whisper::LivePolicy;
 using models::whisper::LiveTranscriber;
 using models::whisper::testing::audio_of;

@@ -1,0 +1,36 @@
+// Loading a Moonshine Streaming checkpoint.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "models/moonshine/config.h"
+#include "models/moonshine/tokenizer.h"
+#include "models/tensor_source.h"
+
+namespace runnel::models::moonshine {
+
+struct Checkpoint {
+  std::string label;  // path, or "random moonshine-streaming-tiny"; for messages
+  /// Made up, not trained: must be said in every output.
+  bool random_weights = false;
+  Config config;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<const TensorSource> tensors;
+};
+
+/// A Hugging Face folder: config.json, model.safetensors or its shards, tokenizer.json. Throws
+/// std::runtime_error in one line: the file, what was expected, what was found.
+Checkpoint load_checkpoint(const std::filesystem::path& folder);
+
+/// Whether the folder's config.json says that it is a Moonshine Streaming model.
+bool is_checkpoint(const std::filesystem::path& folder);
+
+/// The shape of a public model ("moonshine-streaming-tiny", "-small", "-medium") with random
+/// weights, the same for the same name on every machine. Throws std::invalid_argument with the list
+/// of names.
+Checkpoint random_checkpoint(std::string_view name);
+
+}  // namespace runnel::models::moonshine
