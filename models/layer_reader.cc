@@ -1,4 +1,4 @@
-#include "models/weight_reader.h"
+#include "models/layer_reader.h"
 
 #include <algorithm>
 
@@ -9,8 +9,8 @@ using engine::Linear;
 using engine::PackedMatrix;
 using engine::Precision;
 
-AlignedVector<float> WeightReader::floats(const std::string& name,
-                                          const engine::Shape& shape) const {
+AlignedVector<float> LayerReader::floats(const std::string& name,
+                                         const engine::Shape& shape) const {
   tensors_.expect(name, shape);
   AlignedVector<float> values(std::size_t(engine::elements(shape)));
   tensors_.read(name, 0, values);
@@ -18,18 +18,17 @@ AlignedVector<float> WeightReader::floats(const std::string& name,
   return values;
 }
 
-LayerNorm WeightReader::norm(const std::string& name, int dim) const {
+LayerNorm LayerReader::norm(const std::string& name, int dim) const {
   return {.gamma = floats(name + ".weight", {dim}), .beta = floats(name + ".bias", {dim})};
 }
 
-LayerNorm WeightReader::plain_norm(const std::string& tensor, int dim, float offset) const {
-  LayerNorm norm{.gamma = floats(tensor, {dim}), .beta = AlignedVector<float>(std::size_t(dim))};
-  for (float& gamma : norm.gamma) gamma += offset;
-  return norm;
+LayerNorm LayerReader::norm_without_bias(const std::string& name, int dim) const {
+  return {.gamma = floats(name + ".weight", {dim}),
+          .beta = AlignedVector<float>(std::size_t(dim), 0.0f)};
 }
 
-Linear WeightReader::linear(const std::vector<std::string>& names, int outputs, int inputs,
-                            Precision precision) const {
+Linear LayerReader::linear(const std::vector<std::string>& names, int outputs, int inputs,
+                           Precision precision) const {
   for (const std::string& name : names) tensors_.expect(name + ".weight", {outputs, inputs});
   Linear layer;
   layer.weight = PackedMatrix(outputs * int(names.size()), inputs, precision, memory_,
@@ -47,17 +46,17 @@ Linear WeightReader::linear(const std::vector<std::string>& names, int outputs, 
   return layer;
 }
 
-Linear WeightReader::convolution(const std::string& name, int outputs, int inputs, int taps,
-                                 Precision precision) const {
+Linear LayerReader::convolution(const std::string& name, int outputs, int inputs, int taps,
+                                Precision precision) const {
   tensors_.expect(name + ".weight", {outputs, inputs, taps});
-  std::vector<float> kernel(std::size_t(inputs) * std::size_t(taps));
+  std::vector<float> values(std::size_t(inputs) * std::size_t(taps));
   Linear layer;
   layer.weight =
       PackedMatrix(outputs, taps * inputs, precision, memory_, [&](int o, std::span<float> row) {
-        tensors_.read(name + ".weight", std::int64_t(o) * inputs * taps, kernel);
+        tensors_.read(name + ".weight", std::int64_t(o) * inputs * taps, values);
         for (int i = 0; i < inputs; ++i) {
           for (int tap = 0; tap < taps; ++tap) {
-            row[std::size_t(tap * inputs + i)] = kernel[std::size_t(taps * i + tap)];
+            row[std::size_t(tap * inputs + i)] = values[std::size_t(taps * i + tap)];
           }
         }
       });
@@ -65,11 +64,5 @@ Linear WeightReader::convolution(const std::string& name, int outputs, int input
   layer.bias = floats(name + ".bias", {outputs});
   return layer;
 }
-
-std::size_t bytes_of(const Linear& layer) {
-  return layer.weight.bytes() + layer.bias.size() * sizeof(float);
-}
-
-std::size_t bytes_of(const LayerNorm& norm) { return 2 * norm.gamma.size() * sizeof(float); }
 
 }  // namespace runnel::models
