@@ -188,8 +188,8 @@ void check_few(const AttentionKernels& kernels, std::mt19937& engine, int n, int
   (kFloat ? kernels.pack_keys_f32 : kernels.pack_keys_f16)(rows.data(), dim, n, dim, keys.data());
   const AttendMemory memory{keys.data(), values.data(), n};
   std::vector<float> scratch(std::size_t(count * padded) + 1, 7.0f);
-  std::vector<float> out(std::size_t(count * stride), 7.0f), one(std::size_t(dim)),
-      weights(scratch);
+  std::vector<float> out(std::size_t(count * stride), 7.0f);
+  std::vector<float> one(static_cast<std::size_t>(dim), 0.0f), weights(scratch);
   (kFloat ? kernels.few_f32 : kernels.few_f16)(queries.data(), stride, count, memory, dim, 0.3f,
                                                scratch.data(), out.data(), stride);
   EXPECT_EQ(scratch.back(), 7.0f);
