@@ -269,7 +269,7 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
 }
 
 /// One row of tiles, bound by reading the weights: four panels side by side, since memory gives
-/// more to several streams. Sums are made in the same order as above, so rows have the same bits.
+/// more to several streams. Sums are made in the order of a first block above: the same bits.
 template <bool kInt8>
 void multiply_narrow(const TileProduct& p, std::byte* scratch) noexcept {
   const TileScope tiles;
