@@ -132,6 +132,7 @@ void run(const std::string& name, engine::ComputeConfig compute, int chunk) {
 int main(int argc, char** argv) try {
   const std::string name = argc > 1 ? argv[1] : "random:moonshine-streaming-tiny";
   engine::ComputeConfig compute = engine::ComputeConfig::of(argc > 2 ? argv[2] : "auto");
+  compute.memory = engine::ComputeConfig::from_environment().memory;  // RUNNEL_MEMORY_USAGE
   compute.threads = argc > 3 ? std::atoi(argv[3]) : 2;
   run(name, compute, argc > 4 ? std::max(1, std::atoi(argv[4])) : 1280);
   return 0;
