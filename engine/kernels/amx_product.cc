@@ -26,10 +26,25 @@ inline __m512 gelu(__m512 x) noexcept {
   return _mm512_mul_ps(x, _mm512_fmadd_ps(p, clamped, _mm512_set1_ps(0.5f)));
 }
 
+/// SiLU within 1e-4: x / (1 + 2^(−x · log2 e)).
+inline __m512 silu(__m512 x) noexcept {
+  const __m512 t = _mm512_max_ps(
+      _mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f)), _mm512_set1_ps(126.0f)),
+      _mm512_set1_ps(-126.0f));
+  const __m512 r = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);  // t − ⌊t⌋
+  __m512 p = _mm512_set1_ps(1.353415195e-02f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.201149359e-02f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.414427400e-01f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.930038333e-01f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.000002623f));
+  return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), _mm512_scalef_ps(p, t)));
+}
+
 /// What a product does with its sums, known when it is compiled.
-template <bool kInt8_, TileProduct::Output kOutput_, bool kGelu_, bool kResidual_>
+template <bool kInt8_, TileProduct::Output kOutput_, Activation kActivation_, bool kResidual_>
 struct Finish {
-  static constexpr bool kInt8 = kInt8_, kGelu = kGelu_, kResidual = kResidual_;
+  static constexpr bool kInt8 = kInt8_, kResidual = kResidual_;
+  static constexpr Activation kActivation = kActivation_;
   static constexpr TileProduct::Output kOutput = kOutput_;
 };
 
@@ -94,7 +109,8 @@ class PendingBlock {
       } else {
         x[half] = _mm512_add_ps(_mm512_load_ps(from), bias_[half]);
       }
-      if constexpr (F::kGelu) x[half] = gelu(x[half]);
+      if constexpr (F::kActivation == Activation::kGelu) x[half] = gelu(x[half]);
+      if constexpr (F::kActivation == Activation::kSilu) x[half] = silu(x[half]);
       if constexpr (F::kResidual) {
         x[half] =
             _mm512_add_ps(x[half], _mm512_maskz_loadu_ps(masks_[half], residual_ + 16 * half));
@@ -221,15 +237,81 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
   pending.write_all();
 }
 
+/// One row of tiles, bound by reading the weights: four panels side by side, since memory gives
+/// more to several streams.
+template <class F>
+void multiply_narrow(const TileProduct& p, std::byte* scratch) noexcept {
+  const TileScope tiles;
+  float* const sums = reinterpret_cast<float*>(scratch);  // [2][16][32]
+  const std::ptrdiff_t strip = std::ptrdiff_t(p.k_tiles) * kTileBytes;
+  const int first_row = 16 * p.first_strip;
+  const std::byte* const a = p.a + p.first_strip * strip;
+  for (int panel = 0; panel < p.panels; panel += 4) {
+    // Panels that aren't there are multiplied as the last one; the copies fall behind `cols`.
+    const std::byte* b[4];
+    for (int i = 0; i < 4; ++i) b[i] = p.b + std::min(panel + i, p.panels - 1) * strip;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (std::ptrdiff_t k = p.k_begin * kTileBytes; k < p.k_end * kTileBytes; k += kTileBytes) {
+      _tile_loadd(4, a + k, 64);
+      _tile_loadd(5, b[0] + k, 64);
+      _tile_loadd(6, b[1] + k, 64);
+      if constexpr (F::kInt8) {
+        _tile_dpbssd(0, 4, 5);
+        _tile_loadd(7, b[2] + k, 64);
+        _tile_dpbssd(1, 4, 6);
+        _tile_loadd(5, b[3] + k, 64);
+        _tile_dpbssd(2, 4, 7);
+        _tile_dpbssd(3, 4, 5);
+      } else {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_loadd(7, b[2] + k, 64);
+        _tile_dpbf16ps(1, 4, 6);
+        _tile_loadd(5, b[3] + k, 64);
+        _tile_dpbf16ps(2, 4, 7);
+        _tile_dpbf16ps(3, 4, 5);
+      }
+    }
+    constexpr int kHalf = 16 * kBlock;
+    _tile_stored(0, sums, kBlock * sizeof(float));
+    _tile_stored(1, sums + 16, kBlock * sizeof(float));
+    _tile_stored(2, sums + kHalf, kBlock * sizeof(float));
+    _tile_stored(3, sums + kHalf + 16, kBlock * sizeof(float));
+    for (int pair = 0; pair < 2 && 16 * (panel + 2 * pair) < p.cols; ++pair) {
+      PendingBlock<F> block(p);
+      block.start(sums + pair * kHalf, first_row, 16 * (panel + 2 * pair));
+      block.write(p.rows - first_row);
+    }
+  }
+}
+
+template <class F>
+void multiply_rows(const TileProduct& p, std::byte* scratch) noexcept {
+  const bool narrow = p.strips == 2 && p.rows - 16 * p.first_strip <= 16;
+  narrow ? multiply_narrow<F>(p, scratch) : multiply<F>(p, scratch);
+}
+
+template <bool kInt8, TileProduct::Output kOutput, Activation kActivation>
+void multiply_with(const TileProduct& p, std::byte* scratch) noexcept {
+  if (p.epilogue.residual) {
+    multiply_rows<Finish<kInt8, kOutput, kActivation, true>>(p, scratch);
+  } else {
+    multiply_rows<Finish<kInt8, kOutput, kActivation, false>>(p, scratch);
+  }
+}
+
 template <bool kInt8, TileProduct::Output kOutput>
 void multiply_to(const TileProduct& p, std::byte* scratch) noexcept {
-  const bool gelu = p.epilogue.activation == Activation::kGelu;
-  if (p.epilogue.residual) {
-    if (gelu) return multiply<Finish<kInt8, kOutput, true, true>>(p, scratch);
-    return multiply<Finish<kInt8, kOutput, false, true>>(p, scratch);
+  switch (p.epilogue.activation) {
+    case Activation::kNone:
+      return multiply_with<kInt8, kOutput, Activation::kNone>(p, scratch);
+    case Activation::kGelu:
+      return multiply_with<kInt8, kOutput, Activation::kGelu>(p, scratch);
+    case Activation::kSilu:
+      return multiply_with<kInt8, kOutput, Activation::kSilu>(p, scratch);
   }
-  if (gelu) return multiply<Finish<kInt8, kOutput, true, false>>(p, scratch);
-  return multiply<Finish<kInt8, kOutput, false, false>>(p, scratch);
 }
 
 template <bool kInt8>
