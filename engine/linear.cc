@@ -111,7 +111,9 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
       (x.format() == Activations::Format::kInt8Strips ? Precision::kInt8 : Precision::kBFloat16));
   assert(layer.weight.inputs() == x.cols());
   const int tiles = x.k_tiles();
-  const bool in_parts = tiles > kLongProduct && y.type == TileProduct::Output::kFloat &&
+  // Up to 32 rows are one block, which needs no parts; so a row among them keeps its bits.
+  const bool in_parts = rows > 32 && tiles > kLongProduct &&
+                        y.type == TileProduct::Output::kFloat &&
                         then.activation == Activation::kNone;
   const int parts = in_parts ? (tiles + kProductPart - 1) / kProductPart : 1;
   Then next = then;
