@@ -44,8 +44,8 @@ inline __m512 silu(__m512 x) noexcept {
 template <bool kInt8_, TileProduct::Output kOutput_, Activation kActivation_, bool kResidual_>
 struct Finish {
   static constexpr bool kInt8 = kInt8_, kResidual = kResidual_;
-  static constexpr Activation kActivation = kActivation_;
   static constexpr TileProduct::Output kOutput = kOutput_;
+  static constexpr Activation kActivation = kActivation_;
 };
 
 /// A finished 32 × 32 block of sums on its way to where it belongs. Its rows are written bit by bit
@@ -237,11 +237,12 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
   pending.write_all();
 }
 
-/// One row of tiles, bound by reading the weights: four panels side by side, since memory gives
-/// more to several streams.
+/// Up to 16 rows, bound by reading the weights: four panels side by side, since memory gives more
+/// to several streams. Sums are made in the order of a first block above: the same bits.
 template <class F>
 void multiply_narrow(const TileProduct& p, std::byte* scratch) noexcept {
   const TileScope tiles;
+  constexpr int kHalf = 16 * kBlock;
   float* const sums = reinterpret_cast<float*>(scratch);  // [2][16][32]
   const std::ptrdiff_t strip = std::ptrdiff_t(p.k_tiles) * kTileBytes;
   const int first_row = 16 * p.first_strip;
@@ -274,7 +275,6 @@ void multiply_narrow(const TileProduct& p, std::byte* scratch) noexcept {
         _tile_dpbf16ps(3, 4, 5);
       }
     }
-    constexpr int kHalf = 16 * kBlock;
     _tile_stored(0, sums, kBlock * sizeof(float));
     _tile_stored(1, sums + 16, kBlock * sizeof(float));
     _tile_stored(2, sums + kHalf, kBlock * sizeof(float));
@@ -288,29 +288,26 @@ void multiply_narrow(const TileProduct& p, std::byte* scratch) noexcept {
 }
 
 template <class F>
-void multiply_rows(const TileProduct& p, std::byte* scratch) noexcept {
+void multiply_any(const TileProduct& p, std::byte* scratch) noexcept {
   const bool narrow = p.strips == 2 && p.rows - 16 * p.first_strip <= 16;
   narrow ? multiply_narrow<F>(p, scratch) : multiply<F>(p, scratch);
 }
 
 template <bool kInt8, TileProduct::Output kOutput, Activation kActivation>
-void multiply_with(const TileProduct& p, std::byte* scratch) noexcept {
-  if (p.epilogue.residual) {
-    multiply_rows<Finish<kInt8, kOutput, kActivation, true>>(p, scratch);
-  } else {
-    multiply_rows<Finish<kInt8, kOutput, kActivation, false>>(p, scratch);
-  }
+void multiply_activated(const TileProduct& p, std::byte* scratch) noexcept {
+  p.epilogue.residual ? multiply_any<Finish<kInt8, kOutput, kActivation, true>>(p, scratch)
+                      : multiply_any<Finish<kInt8, kOutput, kActivation, false>>(p, scratch);
 }
 
 template <bool kInt8, TileProduct::Output kOutput>
 void multiply_to(const TileProduct& p, std::byte* scratch) noexcept {
   switch (p.epilogue.activation) {
     case Activation::kNone:
-      return multiply_with<kInt8, kOutput, Activation::kNone>(p, scratch);
+      return multiply_activated<kInt8, kOutput, Activation::kNone>(p, scratch);
     case Activation::kGelu:
-      return multiply_with<kInt8, kOutput, Activation::kGelu>(p, scratch);
+      return multiply_activated<kInt8, kOutput, Activation::kGelu>(p, scratch);
     case Activation::kSilu:
-      return multiply_with<kInt8, kOutput, Activation::kSilu>(p, scratch);
+      return multiply_activated<kInt8, kOutput, Activation::kSilu>(p, scratch);
   }
 }
 

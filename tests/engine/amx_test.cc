@@ -101,7 +101,7 @@ TEST(Amx, ProductsOfBFloat16MatchTheSumsOfRoundedValues) {
   }
 }
 
-TEST(Amx, ARowIsTheSameWhateverIsMultipliedBesideIt) {
+TEST(Amx, ARowHasTheSameBitsWhateverIsMultipliedBesideIt) {
   SKIP_WITHOUT_AMX();
   constexpr int kRows = 32, kInputs = 700, kOutputs = 112, kTiles = (kInputs + 31) / 32;
   const std::vector<float> x = noise(kRows * kInputs, 1), w = noise(kOutputs * kInputs, 2);
