@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "engine/executor.h"
+#include "engine/kernels/ceiling.h"
+#include "engine/page_buffer.h"
 #include "models/moonshine/encoder.h"
 #include "models/moonshine/front_end.h"
 #include "models/moonshine/network.h"
@@ -39,6 +41,25 @@ struct Times {
 
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// Least time in which the threads read as many bytes as the weights have, again and again: what a
+/// chunk takes at least, from whichever cache they lie in.
+double reading_ms(engine::Executor& executor, std::size_t bytes) {
+  const int threads = executor.pool.threads();
+  const std::size_t share = bytes / std::size_t(threads) / 4096 * 4096;
+  const engine::PageBuffer memory(share * std::size_t(threads));
+  double least = 1e9;
+  for (int round = 0; round < 100; ++round) {
+    const auto start = Clock::now();
+    executor.pool.run(threads, [&](int i, int) {
+      volatile const std::uint64_t sum =
+          engine::read_memory(memory.data() + std::size_t(i) * share, share, 8);
+      (void)sum;
+    });
+    least = std::min(least, ms_since(start));
+  }
+  return least;
 }
 
 Checkpoint open(const std::string& name) {
@@ -91,6 +112,8 @@ void run(const std::string& name, engine::ComputeConfig compute, int chunk) {
   front_times.print("front end");
   encoder_times.print("layers");
   both.print("both");
+  std::printf("%-10s least %.3f ms to read the weights\n", "ceiling",
+              reading_ms(executor, bytes_of(weights)));
 
   const auto model = std::make_shared<Model>(open(name), compute);
   Stream stream(model, {.max_seconds = 20, .max_tokens = 100, .max_chunk = chunk});
@@ -109,6 +132,7 @@ void run(const std::string& name, engine::ComputeConfig compute, int chunk) {
 int main(int argc, char** argv) try {
   const std::string name = argc > 1 ? argv[1] : "random:moonshine-streaming-tiny";
   engine::ComputeConfig compute = engine::ComputeConfig::of(argc > 2 ? argv[2] : "auto");
+  compute.memory = engine::ComputeConfig::from_environment().memory;  // RUNNEL_MEMORY_USAGE
   compute.threads = argc > 3 ? std::atoi(argv[3]) : 2;
   run(name, compute, argc > 4 ? std::max(1, std::atoi(argv[4])) : 1280);
   return 0;
