@@ -26,7 +26,7 @@ RATE = 16000
 
 
 def validate(net, clips):
-    """F1 at 0.5, and the mean loss, over (samples, labels)."""
+    """Precision, recall and F1 at 0.5 over (samples, labels)."""
     samples, truth = clips
     net.eval()
     p = torch.cat([probabilities(net, part, 500)
@@ -53,6 +53,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--every", type=int, default=500)
+    parser.add_argument("--clips", type=int, default=64, help="to validate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", help="model.safetensors to begin with")
     parser.add_argument("--memory", type=float, help="GiB of the GPU")
@@ -67,7 +68,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     source = Streams(args.speech, args.noises, device, args.seed)
     n = args.seconds * RATE // BLOCK * BLOCK
-    parts = [source.batch(16, n, snr=5) for _ in range(4)]
+    parts = [source.batch(16, n, snr=5) for _ in range(args.clips // 16)]
     held = tuple(torch.cat(x) for x in zip(*parts))
     net = Network().to(device)
     if args.resume:
