@@ -166,6 +166,60 @@ def chords(m):
     return out
 
 
+def choir(m):
+    """Held vowels: notes with vibrato and slow formants, in a hall."""
+    every, since = grid(m, m.log_uniform(0.4, 3, 1))
+    notes = torch.tensor(MAJOR + [12], device=m.device)
+    note = notes[table(m, int(every.max()) + 1, 8)].gather(1, every)
+    root = m.log_uniform(90, 320, 1)
+    out = torch.zeros(m.b, m.n, device=m.device)
+    for k in range(3):
+        f0 = root * 2.0 ** (note / 12) * (1 + m.uniform(-0.006, 0.006, 1))
+        f0 = f0 * (1 + 0.015 * m.uniform(0, 1, 1) * torch.sin(
+            6.2832 * (m.uniform(4, 7, 1) * m.t + m.uniform(0, 1, 1))))
+        if k == 2:
+            f0 = f0 * 2 ** (one_of(m, 0.0, 4.0, 7.0, 12.0) / 12)
+        there = (m.uniform(0, 1, 1) < (1.0, 0.5, 0.5)[k]).float()
+        out += unit(m.tones(f0, timbre(m, 24))) * there
+    vowels = 0
+    for _ in range(3):
+        vowel = m.shaped(out, m.normal(14) * 9)
+        vowels = vowels + unit(vowel) * torch.exp(m.slow(0.6))
+    hall = m.normal(12000) * torch.exp(-torch.arange(
+        12000, device=m.device) / noise.RATE / m.log_uniform(0.05, 0.4, 1))
+    out = vowels * envelope(m, since, 0.03, 0.3, 0.5, 6)
+    return unit(out) + unit(m.convolve(out, hall)) * m.uniform(0, 1, 1)
+
+
+def swept(m, x):
+    """Gains that wander over time and frequency: filters, phasers, takes."""
+    frames = m.n // 128 + 1
+    coarse = m.normal(1, 4 + int(noise.m_rate(m, 1, 10)),
+                      max(3, int(frames / noise.m_rate(m, 6, 120))))
+    field = torch.nn.functional.interpolate(
+        coarse, (129, frames), mode="bilinear", align_corners=True)[:, 0]
+    window = torch.hann_window(256, device=m.device)
+    spec = torch.stft(x, 256, 128, window=window, return_complex=True)
+    spec = spec * 10 ** (field * m.uniform(0, 8, 1, 1) / 20)
+    return torch.istft(spec, 256, 128, window=window, length=m.n)
+
+
+def swept_song(m):
+    return swept(m, song(m))
+
+
+def orchestra(m):
+    """Everything at once, and pumping to the beat."""
+    out = unit(song(m)) + unit(keys(m)) * m.log_uniform(0.2, 2, 1)
+    out = out + unit(choir(m)) * m.log_uniform(0.1, 1.5, 1) * (
+        m.uniform(0, 1, 1) < 0.5)
+    _, since = grid(m, m.log_uniform(1, 8, 1))
+    pump = 1 - m.uniform(0, 0.9, 1) * torch.exp(
+        -since / m.log_uniform(0.03, 0.3, 1))
+    return swept(m, out * pump)
+
+
 # Babble of 3 to 12 voices is speech to a detector, so `crowd` stands for it.
 TYPES = [kind for kind in noise.TYPES if kind is not noise.babble] + [
-    crowd, song, song, song, song, song, keys, keys, chords]
+    crowd, song, song, swept_song, swept_song, orchestra, orchestra, orchestra,
+    choir, keys, keys, chords]

@@ -71,9 +71,10 @@ def mixes(bank, kind, snr, count, seed=1):
 
     The same seed gives the same speech, noise and level for every SNR.
     """
+    streams = len(bank["start"]) - 1
     for index in range(count):
         rng = np.random.default_rng([seed, index, sum(kind.encode())])
-        which = index % (len(bank["start"]) - 1)
+        which = index * 7 % streams  # neighbours have the same engine
         clean = bank["audio"][bank["start"][which]:bank["start"][which + 1]]
         clean = conversation(rng, clean / 32768.0)
         truth = labels.blocks(frames_of(clean)[None])[0]

@@ -15,7 +15,7 @@ import pathlib
 import time
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import labels
@@ -57,6 +57,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", help="model.safetensors to begin with")
     parser.add_argument("--memory", type=float, help="GiB of the GPU")
+    parser.add_argument("--fresh", type=float, default=1.0,
+                        help="share of batches that are mixed anew; the others"
+                        " are repeated at other levels (for slow machines)")
     args = parser.parse_args()
     began = time.time()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +75,6 @@ def main():
     held = tuple(torch.cat(x) for x in zip(*parts))
     net = Network().to(device)
     if args.resume:
-        from safetensors.torch import load_file
         net.load_state_dict(load_file(args.resume, device=device))
     average = copy.deepcopy(net)
     weights = [p for p in net.parameters() if p.requires_grad]
@@ -80,11 +82,25 @@ def main():
                                   weight_decay=0.01)
     print(f"{device}: data ready after {time.time() - began:.0f} s", flush=True)
 
+    kept = []
+
+    def batch():
+        if len(kept) < 4 or torch.rand(1).item() < args.fresh:
+            new = source.batch(args.streams, n)
+            if args.fresh < 1:
+                kept.append(new)
+                del kept[:-64]
+            return new
+        x, y = kept[torch.randint(len(kept), (1,)).item()]
+        gain = 10 ** (torch.rand(len(x), 1, device=device) * 1.5 - 1)
+        most = 0.99 / x.abs().amax(1, keepdim=True).clamp(min=1e-4)
+        return x * torch.minimum(gain, most), y
+
     trained = time.time()
     state, step, total = net.start(args.streams), 0, []
     done = False
     while not done:
-        samples, truth = source.batch(args.streams, n)
+        samples, truth = batch()
         for part, target in zip(samples.split(args.chunk * BLOCK, 1),
                                 truth.float().split(args.chunk, 1)):
             passed = max(step / args.steps,
