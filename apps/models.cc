@@ -29,7 +29,7 @@ nlohmann::json models_json() {
                     {"stems", entry.stems},
                     {"sample_rate_hz", entry.sample_rate_hz},
                     {"embedded", entry.embedded},
-                    {"default", entry.name == models::kDefaultSeparator},
+                    {"default", models::is_default(entry)},
                     {"description", entry.description}});
   }
   for (const HubModel& model : hub_models()) {
@@ -53,13 +53,13 @@ void print_models(std::FILE* file) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "TASK", "STEMS", "RATE", "EMBEDDED", "DESCRIPTION"}};
   for (const models::CatalogEntry& entry : models::catalog()) {
-    const bool is_default = entry.name == models::kDefaultSeparator;
-    rows.push_back({std::string(entry.name) + (is_default ? " *" : ""), std::string(entry.task),
-                    std::string(entry.stems), std::to_string(entry.sample_rate_hz),
-                    entry.embedded ? "yes" : "no", std::string(entry.description)});
+    rows.push_back({std::string(entry.name) + (models::is_default(entry) ? " *" : ""),
+                    std::string(entry.task), std::string(entry.stems),
+                    std::to_string(entry.sample_rate_hz), entry.embedded ? "yes" : "no",
+                    std::string(entry.description)});
   }
   std::fputs(table(rows, {3}).c_str(), file);
-  std::fputs("* default; -n also takes the path of a checkpoint\n", file);
+  std::fputs("* default of its task; the path of a checkpoint does, too\n", file);
 }
 
 void print_hub_models(std::FILE* file) {

@@ -27,7 +27,7 @@ struct TranscribeOptions {
   std::vector<double> clips;
 
   bool vad = true;
-  std::string vad_model;  // Silero's weights; empty: the energy gate
+  std::string vad_model;  // name, or Silero's weights; empty: the default detector
 
   rt::PipeFormat pipe{};
   /// Empty: people's view on standard output, unless to_files.

@@ -10,5 +10,7 @@ namespace runnel::assets {
 /// assets/models/gtcrn-runnel/, see MODEL.md there. 64-byte aligned.
 std::string_view gtcrn_runnel_config();
 std::span<const std::byte> gtcrn_runnel_weights();
+/// assets/models/vad-runnel/, likewise.
+std::span<const std::byte> vad_runnel_weights();
 
 }  // namespace runnel::assets

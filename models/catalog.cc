@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "assets/embedded.h"
+#include "models/vad.h"
 
 namespace runnel::models {
 namespace {
@@ -17,11 +18,22 @@ constexpr std::array kCatalog = {
                  .sample_rate_hz = 16000,
                  .description = "speech out of noise; trained by Runnel on synthetic speech",
                  .embedded = true},
+    CatalogEntry{.name = kDefaultDetector,
+                 .architecture = "silero",
+                 .task = "speech detection",
+                 .stems = "",
+                 .sample_rate_hz = 16000,
+                 .description = "where somebody speaks; trained by Runnel on synthetic speech",
+                 .embedded = true},
 };
 
 }  // namespace
 
 std::span<const CatalogEntry> catalog() { return kCatalog; }
+
+bool is_default(const CatalogEntry& entry) {
+  return entry.name == kDefaultSeparator || entry.name == kDefaultDetector;
+}
 
 std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path) {
   if (name_or_path == kDefaultSeparator) {
@@ -33,6 +45,7 @@ std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_
   if (std::filesystem::exists(name_or_path)) return gtcrn::load(name_or_path);
   std::string known;
   for (const CatalogEntry& entry : kCatalog) {
+    if (entry.task != "separation") continue;
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
   throw std::runtime_error("model '" + name_or_path + "': expected one of the catalog (" + known +
