@@ -157,9 +157,10 @@ void LiveRun::finish(bool complete) {
   stats["mode"] = is_mic(options_) ? "mic" : live_options_.realtime ? "realtime" : "stream";
   stats["policy"] = live_options_.policy;
   stats["step_seconds"] = live_options_.transcriber.step;
-  stats.update(stats_.json(*path_));
+  const LiveRunTotals totals = run_totals(*path_);
+  stats.update(stats_.json(totals));
   write_stats(options_, stats);
-  if (!options_.quiet) std::fputs(stats_.table(*path_).c_str(), stderr);
+  if (!options_.quiet) std::fputs(stats_.table(totals).c_str(), stderr);
 }
 
 int LiveRun::from_microphone() {
