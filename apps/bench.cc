@@ -15,6 +15,7 @@ constexpr const char* kExamples = R"(Examples:
   runnel bench gtcrn --block-frames 64 256 1024 --json
   runnel bench ops --filter base           kernels beside this machine's ceilings and Eigen
   runnel bench whisper --random-weights whisper-base
+  runnel bench live talk.wav --reference talk.txt --html talk.html
 
 Without a name: gtcrn, whose options these are.)";
 
@@ -122,12 +123,14 @@ Subcommand add_bench(CLI::App& root) {
   }
   CLI::App* ops = add_ops(*app, options->ops);
   CLI::App* whisper = add_whisper(*app, options->whisper);
-  return {app, [app, ops, whisper, options] {
-            for (const CLI::App* other : {ops, whisper}) {
+  const Subcommand live = add_live_bench(*app);
+  return {app, [app, ops, whisper, live, options] {
+            for (const CLI::App* other : {ops, whisper, live.app}) {
               if (app->got_subcommand(other)) refuse_options_of(*app, *other);
             }
             if (app->got_subcommand(ops)) return run_ops_bench(options->ops);
             if (app->got_subcommand(whisper)) return run_whisper_bench(options->whisper);
+            if (app->got_subcommand(live.app)) return live.run();
             return run_gtcrn_bench(options->gtcrn);
           }};
 }

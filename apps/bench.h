@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/subcommand.h"
+
 namespace runnel::apps {
 
 struct GtcrnBenchOptions {
@@ -37,6 +39,8 @@ struct WhisperBenchOptions {
 int run_gtcrn_bench(GtcrnBenchOptions options);
 int run_ops_bench(const OpsBenchOptions& options);
 int run_whisper_bench(const WhisperBenchOptions& options);
+/// `runnel bench live`, below `bench`.
+Subcommand add_live_bench(CLI::App& bench);
 
 /// Live streams on one thread in open loop: misses of the hop, memory of one more stream.
 nlohmann::json bench_streams(const GtcrnBenchOptions& options);
