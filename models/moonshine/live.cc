@@ -61,7 +61,7 @@ const LiveTranscriberOptions& check(const LiveTranscriberOptions& options) {
 
 /// Of audio that the history and the stream hold.
 double most_seconds(const LiveTranscriberOptions& options) {
-  return options.longest_line + 2 * std::min(options.step, options.longest_line) + kSpareSeconds;
+  return options.longest_line + kSpareSeconds;
 }
 
 }  // namespace
@@ -84,7 +84,7 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   .padding_ms = 0}),
       history_(samples_of(most_seconds(options) + options.lead_in + options.min_speech)) {
   expect(recogniser_->max_seconds() >= most_seconds(options),
-         "expected a stream that holds the longest line, two steps and 2 s",
+         "expected a stream that holds the longest line and 2 s more",
          recogniser_->max_seconds());
 }
 
@@ -347,7 +347,7 @@ void LiveTranscriber::drop_tail() {
 // Long lines.
 
 bool LiveTranscriber::must_cut() const noexcept {
-  return state_.heard - state_.begin + step_ > longest_ ||
+  return state_.heard - state_.begin + kBlock > longest_ ||
          int(state_.draft.size()) > recogniser_->max_tokens() * 3 / 4;
 }
 
@@ -363,8 +363,8 @@ void LiveTranscriber::keep_line_short(const OnEvent& on_event) {
   if (must) cut_by_force(on_event);
 }
 
-/// At the longest gap between committed words of the later half, if need be with words that are
-/// not committed yet. Where nothing was recognised for half a line, anywhere.
+/// At a sentence's end or the longest gap between committed words of the later half, if need be
+/// with words that are not committed yet. Where nothing was recognised for half a line, anywhere.
 void LiveTranscriber::cut_by_force(const OnEvent& on_event) {
   const std::int64_t earliest = state_.heard - longest_ / 2;
   for (const bool commits : {false, true}) {
@@ -373,7 +373,8 @@ void LiveTranscriber::cut_by_force(const OnEvent& on_event) {
     std::size_t best = 0;
     double longest_gap = -1;
     for (std::size_t i = 1; i < words.size(); ++i) {
-      const double gap = words[i].start - words[i - 1].end;
+      const double sentence = ends_sentence(words[i - 1].text) ? options_.longest_line : 0;
+      const double gap = words[i].start - words[i - 1].end + sentence;
       if (samples_of(words[i - 1].end) < earliest || gap < longest_gap) continue;
       longest_gap = gap;
       best = i;

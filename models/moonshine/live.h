@@ -66,7 +66,7 @@ struct LiveTranscriberOptions {
 class LiveTranscriber final : public models::LiveTranscriber {
  public:
   /// `detector` null: everything is speech. Throws std::invalid_argument for options out of range,
-  /// or a recogniser that cannot hold the longest line and two steps.
+  /// or a recogniser that cannot hold the longest line and 2 s more.
   LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   std::unique_ptr<SpeechDetector> detector, const LiveTranscriberOptions& options);
 
