@@ -15,9 +15,9 @@ enum class Architecture { kWhisper, kMoonshine };
 /// Which model a command line means.
 struct ModelChoice {
   Architecture architecture = Architecture::kMoonshine;
-  std::string name;           // for messages
-  std::string path;           // of a checkpoint; empty for the others
-  std::string random_weights; // name of a public shape; empty: trained
+  std::string name;            // for messages
+  std::string path;            // of a checkpoint; empty for the others
+  std::string random_weights;  // name of a public shape; empty: trained
 };
 
 /// `model`: a folder, a .bin file or a name, looked up in `model_folder` first; `random_weights`: a

@@ -112,8 +112,8 @@ FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
                    ":\n");
     }
     const auto* tokenizer = model_.whisper ? &model_.whisper->tokenizer() : nullptr;
-    writers.push_back(std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors,
-                                                          tokenizer));
+    writers.push_back(
+        std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors, tokenizer));
   } else if (!options_.to_files) {
     writers.push_back(make_transcript_writer(options_.formats[0], TextOutput::standard_output(),
                                              info, options_.layout));

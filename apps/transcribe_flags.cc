@@ -88,9 +88,10 @@ void TranscribeFlags::add_input(CLI::App& app) {
 
 void TranscribeFlags::add_model(CLI::App& app) {
   const std::string group = "Model";
-  app.add_option("-m,--model", options_.model,
-                 "A checkpoint's folder, a ggml .bin file, or a name (runnel models); without: the one "
-                 "inside the program")
+  app.add_option(
+         "-m,--model", options_.model,
+         "A checkpoint's folder, a ggml .bin file, or a name (runnel models); without: the one "
+         "inside the program")
       ->type_name("DIR|FILE|NAME")
       ->group(group);
   app.add_option("--model-dir", options_.model_folder, "Where names are looked up first")
@@ -167,7 +168,7 @@ void TranscribeFlags::add_decoding(CLI::App& app) {
   app.add_option("--initial-prompt", decode.initial_prompt, "What was said before: names, spelling")
       ->group(group);
   app.add_option("--prefix", decode.prefix, "Text that the first window begins with")->group(group);
-  app.add_option("--hotwords", decode.hotwords, 
+  app.add_option("--hotwords", decode.hotwords,
                  "Words to expect, in every window; for Moonshine a file: a phrase a line, with a "
                  "weight after a tab")
       ->type_name("TEXT|FILE")
@@ -276,8 +277,7 @@ void TranscribeFlags::add_output(CLI::App& app) {
 
 void TranscribeFlags::apply_decoding() {
   models::whisper::DecodeOptions& decode = options_.decode;
-  decode.task =
-      task_ == "translate" ? models::Task::kTranslate : models::Task::kTranscribe;
+  decode.task = task_ == "translate" ? models::Task::kTranslate : models::Task::kTranscribe;
   try {
     decode.language = language_ == "auto" || language_ == "None"
                           ? std::string()
@@ -321,8 +321,7 @@ void TranscribeFlags::apply_output() {
   // Lines of live events say which input they come from.
   const bool told_apart = options_.is_live() && options_.formats.size() == 1 &&
                           options_.formats[0] == TranscriptFormat::kJsonl;
-  const bool many =
-      (options_.inputs.size() > 1 && !told_apart) || options_.formats.size() > 1;
+  const bool many = (options_.inputs.size() > 1 && !told_apart) || options_.formats.size() > 1;
   if (output_.empty()) {
     options_.to_files = !options_.formats.empty() && many;
   } else if (output_ != "-") {

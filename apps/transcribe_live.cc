@@ -56,9 +56,8 @@ LiveRun::LiveRun(const TranscribeOptions& options, const SpeechModel& model)
     const TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
     auto input = open_live_input(options.inputs[i], options);
     auto transcriber = make_live_transcriber(options, model);
-    sessions_.push_back(std::make_unique<LiveSession>(options, info, std::move(input),
-                                                      std::move(transcriber),
-                                                      open_outputs(i, info), printing_));
+    sessions_.push_back(std::make_unique<LiveSession>(
+        options, info, std::move(input), std::move(transcriber), open_outputs(i, info), printing_));
   }
 }
 
@@ -138,7 +137,8 @@ void LiveRun::report(bool interrupted) {
       std::fprintf(stderr, "runnel: %s\n", one_line(failure).c_str());
     }
   }
-  if (interrupted) std::fputs("runnel: interrupted; what was heard until then is written\n", stderr);
+  if (interrupted)
+    std::fputs("runnel: interrupted; what was heard until then is written\n", stderr);
 }
 
 }  // namespace

@@ -77,21 +77,20 @@ void refuse_unheeded_options(const CLI::App& app, const TranscribeOptions& optio
                              const ModelChoice& choice) {
   const bool whisper = choice.architecture == Architecture::kWhisper;
   const bool live = options.is_live();
-  const unsigned way = whisper ? (live ? kWhisperLive : kWhisperFiles)
-                               : (live ? kMoonshineLive : kMoonshineFiles);
+  const unsigned way =
+      whisper ? (live ? kWhisperLive : kWhisperFiles) : (live ? kMoonshineLive : kMoonshineFiles);
   std::string refused;
   for (const Scope& scope : kScopes) {
     if ((scope.ways & way) != 0 || app.get_option(scope.option)->count() == 0) continue;
     // English, or whatever it is, and no translation: what Moonshine does anyway.
     const std::string_view option = scope.option;
     const bool asks_for_nothing =
-        !whisper &&
-        ((option == "--language" &&
-          (options.decode.language.empty() || options.decode.language == "en")) ||
-         (option == "--task" && options.decode.task == models::Task::kTranscribe));
+        !whisper && ((option == "--language" &&
+                      (options.decode.language.empty() || options.decode.language == "en")) ||
+                     (option == "--task" && options.decode.task == models::Task::kTranscribe));
     if (asks_for_nothing) continue;
-    refused += (refused.empty() ? "" : ", ") + std::string(option) + " (" +
-               described(scope.ways) + ")";
+    refused +=
+        (refused.empty() ? "" : ", ") + std::string(option) + " (" + described(scope.ways) + ")";
   }
   if (refused.empty()) return;
   throw UsageError("transcribe: not heeded by " + std::string(whisper ? "Whisper" : "Moonshine") +

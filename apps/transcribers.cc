@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "apps/live_output.h"
+#include "models/moonshine/hotwords.h"
 #include "models/moonshine/live.h"
 #include "models/whisper/live.h"
 
@@ -52,7 +53,13 @@ std::unique_ptr<moonshine::LiveTranscriber> make_moonshine(const TranscribeOptio
                                                            const SpeechModel& model) {
   moonshine::LiveTranscriberOptions settings = moonshine_options(options);
   if (model.random_weights()) settings.logprob_threshold.reset();  // there is only noise
-  return moonshine::make_live_transcriber(model.moonshine, make_detector(options), settings);
+  std::shared_ptr<const moonshine::Hotwords> hotwords;
+  if (!options.decode.hotwords.empty()) {
+    hotwords = std::make_shared<const moonshine::Hotwords>(
+        moonshine::Hotwords::read_file(options.decode.hotwords), model.moonshine->tokenizer());
+  }
+  return moonshine::make_live_transcriber(model.moonshine, make_detector(options), settings,
+                                          std::move(hotwords));
 }
 
 /// Lines become segments.
@@ -116,8 +123,8 @@ std::unique_ptr<models::LiveTranscriber> make_whisper_live(const TranscribeOptio
   settings.no_speech_threshold = decode.no_speech_threshold;
   settings.speech_threshold = decode.vad_threshold;
   return std::make_unique<whisper::LiveTranscriber>(
-      whisper::make_live_recogniser(model.whisper, decode, settings.policy),
-      make_detector(options), settings);
+      whisper::make_live_recogniser(model.whisper, decode, settings.policy), make_detector(options),
+      settings);
 }
 
 }  // namespace

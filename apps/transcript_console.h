@@ -5,6 +5,7 @@
 #include <string>
 
 #include "apps/transcript_writer.h"
+#include "models/whisper/tokenizer.h"
 
 namespace runnel::apps {
 

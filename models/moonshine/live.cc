@@ -84,8 +84,7 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   .padding_ms = 0}),
       history_(samples_of(most_seconds(options) + options.lead_in + options.min_speech)) {
   expect(recogniser_->max_seconds() >= most_seconds(options),
-         "expected a stream that holds the longest line and 2 s more",
-         recogniser_->max_seconds());
+         "expected a stream that holds the longest line and 2 s more", recogniser_->max_seconds());
 }
 
 StreamOptions LiveTranscriber::stream_options(const LiveTranscriberOptions& options,
@@ -460,6 +459,16 @@ void LiveTranscriber::emit(LiveEvent::Kind kind, std::size_t words, const OnEven
     last_shown_.clear();
   }
   on_event(event);
+}
+
+std::unique_ptr<LiveTranscriber> make_live_transcriber(std::shared_ptr<const Model> model,
+                                                       std::unique_ptr<SpeechDetector> detector,
+                                                       const LiveTranscriberOptions& options,
+                                                       std::shared_ptr<const TokenBias> hotwords) {
+  const StreamOptions stream = LiveTranscriber::stream_options(options, model->config());
+  return std::make_unique<LiveTranscriber>(
+      make_live_recogniser(std::move(model), stream, std::move(hotwords)), std::move(detector),
+      options);
 }
 
 }  // namespace runnel::models::moonshine
