@@ -8,9 +8,10 @@
 
 #include "apps/bench.h"
 #include "apps/subcommand.h"
-#include "apps/transcribe_live.h"
+#include "apps/transcribers.h"
 #include "apps/transcript_json.h"
 #include "engine/isa.h"
+#include "engine/thread_pool.h"
 
 namespace runnel::apps {
 namespace {
@@ -30,7 +31,6 @@ as at 1x, less the hand-over between threads (some ms). docs/live.md defines the
 struct Options {
   LiveBenchOptions bench;
   TranscribeOptions transcribe;
-  LiveTranscribeOptions live;
   std::string precision = "auto";
   int threads = 0;
 };
@@ -75,8 +75,10 @@ void add_streams(CLI::App& app, LiveBenchOptions& options) {
 void add_model(CLI::App& app, Options& options) {
   const std::string group = "Model";
   TranscribeOptions& transcribe = options.transcribe;
-  auto* model = app.add_option("-m,--model", transcribe.model, "A checkpoint's folder or name");
-  model->type_name("DIR|NAME")->group(group);
+  auto* model =
+      app.add_option("-m,--model", transcribe.model,
+                     "A folder, a ggml .bin file or a name; without: the one inside the program");
+  model->type_name("DIR|FILE|NAME")->group(group);
   app.add_option("--random-weights", transcribe.random_weights,
                  "A public model's shape with random weights: for speed only")
       ->type_name("NAME")
@@ -94,45 +96,40 @@ void add_model(CLI::App& app, Options& options) {
   app.add_option("--vad-model", transcribe.vad_model, "Silero VAD: a safetensors file or folder")
       ->type_name("PATH")
       ->group(group);
-  app.add_option("--max-tokens", transcribe.decode.max_tokens, "Of a window")
+  app.add_option("--max-tokens", transcribe.decode.max_tokens, "Whisper: of a window")
       ->check(CLI::PositiveNumber)
+      ->group(group);
+  app.add_option("--hotwords", transcribe.decode.hotwords, "Moonshine: a file of words to expect")
       ->group(group);
 }
 
-namespace whisper = models::whisper;
-
-// TODO(bench): the one factory of h-live.
-std::unique_ptr<models::LiveTranscriber> make_live_transcriber(const TranscribeOptions& options,
-                                                               const LiveTranscribeOptions& live,
-                                                               const SharedModel& model) {
-  whisper::LiveTranscriberOptions settings = live.transcriber;
-  settings.policy = live.policy == "align-att" ? whisper::LivePolicy::kAlignAtt
-                                               : whisper::LivePolicy::kLocalAgreement;
-  if (model->random_weights()) {
-    settings.compression_ratio_threshold.reset();
-    settings.no_speech_threshold.reset();
-  }
-  return std::make_unique<whisper::LiveTranscriber>(
-      whisper::make_live_recogniser(model, options.decode, settings.policy), make_detector(options),
-      settings);
-}
-
-LiveBenchModel load(const Options& options) {
+LiveBenchModel load(const CLI::App& app, const Options& options) {
   TranscribeOptions transcribe = options.transcribe;
+  transcribe.live.realtime = true;
   transcribe.compute = engine::ComputeConfig::of(options.precision);
-  transcribe.compute.threads = options.threads > 0             ? options.threads
-                               : options.bench.streams.empty() ? 0
-                                                               : 1;
-  const SharedModel model = load_model(transcribe);
+  transcribe.compute.threads = options.threads;
+  if (options.threads == 0) {
+    transcribe.compute.threads = options.bench.streams.empty() ? engine::physical_cores() : 1;
+  }
+  const ModelChoice choice =
+      choose_model(transcribe.model, transcribe.model_folder, transcribe.random_weights);
+  refuse_unheeded_options(app, transcribe, choice);
+  const SpeechModel model = load_speech_model(choice, transcribe.compute, transcribe.windows);
+  if (model.random_weights()) {  // noise is not thrown away
+    transcribe.decode.compression_ratio_threshold.reset();
+    transcribe.decode.logprob_threshold.reset();
+    transcribe.decode.no_speech_threshold.reset();
+  }
   LiveBenchModel result;
-  result.description = {{"model", model->label()},
-                        {"random_weights", model->random_weights()},
+  result.description = {{"model", model.label()},
+                        {"random_weights", model.random_weights()},
                         {"isa", std::string(name(engine::chosen_isa()))},
-                        {"threads", model->threads()},
-                        {"encoder_precision", std::string(name(model->compute().encoder))},
-                        {"decoder_precision", std::string(name(model->compute().decoder))}};
-  result.make_transcriber = [transcribe, live = options.live, model] {
-    return make_live_transcriber(transcribe, live, model);
+                        {"threads", model.compute.threads},
+                        {"encoder_precision", std::string(name(model.compute.encoder))},
+                        {"decoder_precision", std::string(name(model.compute.decoder))},
+                        {"weight_bytes", model.weight_bytes()}};
+  result.make_transcriber = [transcribe, model] {
+    return make_live_transcriber(transcribe, model);
   };
   result.make_detector = [transcribe] { return make_detector(transcribe); };
   return result;
@@ -188,10 +185,10 @@ std::string heading(const ordered_json& report) {
          "\n";
 }
 
-int run(Options options) {
+int run(const CLI::App& app, Options options) {
   LiveBenchOptions& bench = options.bench;
   check(bench);
-  const LiveBenchModel model = load(options);
+  const LiveBenchModel model = load(app, options);
   ordered_json report;
   std::string text;
   if (!bench.streams.empty()) {
@@ -227,7 +224,8 @@ Subcommand add_live_bench(CLI::App& bench) {
   add_what(*app, options->bench);
   add_streams(*app, options->bench);
   add_model(*app, *options);
-  return {app, [options] { return run(*options); }};
+  add_pass_flags(*app, options->transcribe.live);
+  return {app, [app, options] { return run(*app, *options); }};
 }
 
 }  // namespace runnel::apps

@@ -9,7 +9,7 @@
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "models/catalog.h"
-#include "models/whisper/config.h"
+#include "models/transcript.h"
 
 namespace runnel::apps {
 namespace {
@@ -20,6 +20,10 @@ constexpr const char* kExamples = R"(Examples:
                                     or ~/.local/share/runnel/models
   runnel models --json | jq '.[].name')";
 
+bool is_default(const models::CatalogEntry& entry) {
+  return entry.name == models::kDefaultSeparator || entry.name == models::kDefaultTranscriber;
+}
+
 nlohmann::json models_json() {
   nlohmann::json list = nlohmann::json::array();
   for (const models::CatalogEntry& entry : models::catalog()) {
@@ -29,15 +33,15 @@ nlohmann::json models_json() {
                     {"stems", entry.stems},
                     {"sample_rate_hz", entry.sample_rate_hz},
                     {"embedded", entry.embedded},
-                    {"default", entry.name == models::kDefaultSeparator},
+                    {"default", is_default(entry)},
                     {"description", entry.description}});
   }
   for (const HubModel& model : hub_models()) {
     const auto folder = find_pulled(model);
     list.push_back({{"name", model.name},
-                    {"architecture", "whisper"},
+                    {"architecture", model.architecture()},
                     {"task", "transcription"},
-                    {"sample_rate_hz", models::whisper::kSampleRateHz},
+                    {"sample_rate_hz", models::kSpeechRateHz},
                     {"embedded", false},
                     {"repository", model.repository},
                     {"download_megabytes", model.megabytes},
@@ -53,13 +57,14 @@ void print_models(std::FILE* file) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "TASK", "STEMS", "RATE", "EMBEDDED", "DESCRIPTION"}};
   for (const models::CatalogEntry& entry : models::catalog()) {
-    const bool is_default = entry.name == models::kDefaultSeparator;
-    rows.push_back({std::string(entry.name) + (is_default ? " *" : ""), std::string(entry.task),
-                    std::string(entry.stems), std::to_string(entry.sample_rate_hz),
-                    entry.embedded ? "yes" : "no", std::string(entry.description)});
+    rows.push_back({std::string(entry.name) + (is_default(entry) ? " *" : ""),
+                    std::string(entry.task), std::string(entry.stems),
+                    std::to_string(entry.sample_rate_hz), entry.embedded ? "yes" : "no",
+                    std::string(entry.description)});
   }
   std::fputs(table(rows, {3}).c_str(), file);
-  std::fputs("* default; -n also takes the path of a checkpoint\n", file);
+  std::fputs("* default of its task; separate -n and transcribe -m also take a checkpoint's path\n",
+             file);
 }
 
 void print_hub_models(std::FILE* file) {

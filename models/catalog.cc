@@ -17,11 +17,34 @@ constexpr std::array kCatalog = {
                  .sample_rate_hz = 16000,
                  .description = "speech out of noise; trained by Runnel on synthetic speech",
                  .embedded = true},
+    CatalogEntry{.name = kDefaultTranscriber,
+                 .architecture = "moonshine",
+                 .task = "transcription",
+                 .stems = "",
+                 .sample_rate_hz = 16000,
+                 .description = "English live captions; trained by Runnel on synthetic speech",
+                 .embedded = true},
 };
 
 }  // namespace
 
-std::span<const CatalogEntry> catalog() { return kCatalog; }
+std::span<const CatalogEntry> catalog() {
+  return std::span(kCatalog).first(has_embedded_transcriber() ? kCatalog.size() : 1);
+}
+
+bool has_embedded_transcriber() { return !assets::moonshine_runnel_en_weights().empty(); }
+
+moonshine::Checkpoint load_embedded_transcriber() {
+  if (!has_embedded_transcriber()) {
+    throw std::runtime_error("model '" + std::string(kDefaultTranscriber) +
+                             "': expected it in the program, found a build without it");
+  }
+  const std::string label = "embedded " + std::string(kDefaultTranscriber);
+  return moonshine::parse_checkpoint({.config = assets::moonshine_runnel_en_config(),
+                                      .tokenizer = assets::moonshine_runnel_en_tokenizer(),
+                                      .weights = assets::moonshine_runnel_en_weights()},
+                                     label);
+}
 
 std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path) {
   if (name_or_path == kDefaultSeparator) {
@@ -33,6 +56,7 @@ std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_
   if (std::filesystem::exists(name_or_path)) return gtcrn::load(name_or_path);
   std::string known;
   for (const CatalogEntry& entry : kCatalog) {
+    if (entry.task != "separation") continue;
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
   throw std::runtime_error("model '" + name_or_path + "': expected one of the catalog (" + known +

@@ -7,25 +7,33 @@
 #include <string_view>
 
 #include "models/gtcrn/weights.h"
+#include "models/moonshine/checkpoint.h"
 
 namespace runnel::models {
 
 struct CatalogEntry {
   std::string_view name;          // what -n takes
   std::string_view architecture;  // folder in models/
-  std::string_view task;          // "separation"
-  std::string_view stems;         // "speech, background"
+  std::string_view task;          // "separation", "transcription"
+  std::string_view stems;         // "speech, background"; empty: text
   int sample_rate_hz;
   std::string_view description;  // one line
   bool embedded;                 // part of the program: nothing to download
 };
 
+/// Those that this build has.
 std::span<const CatalogEntry> catalog();
 
 inline constexpr std::string_view kDefaultSeparator = "gtcrn-runnel";
+inline constexpr std::string_view kDefaultTranscriber = "moonshine-runnel-en";
 
 /// A model of the catalog by name, or a checkpoint by path. Throws std::runtime_error: what was
 /// looked for, what there is.
 std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path);
+
+/// Whether kDefaultTranscriber is part of this build.
+bool has_embedded_transcriber();
+/// It. Throws std::runtime_error if it is not.
+moonshine::Checkpoint load_embedded_transcriber();
 
 }  // namespace runnel::models

@@ -40,6 +40,10 @@ void add(const float* a, const float* b, int n, float* out) noexcept {
   for (int i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
+void swiglu(const float* value, const float* gate, int n, float* out) noexcept {
+  for (int i = 0; i < n; ++i) out[i] = value[i] * (gate[i] / (1.0f + std::exp(-gate[i])));
+}
+
 float softmax(float* x, float scale, int n) noexcept {
   float largest = -std::numeric_limits<float>::infinity();
   for (int i = 0; i < n; ++i) largest = std::max(largest, x[i] * scale);
@@ -79,6 +83,7 @@ const RowKernels& plain_row_kernels() {
   static const RowKernels kTable{.layer_norm = layer_norm,
                                  .finish = finish,
                                  .add = add,
+                                 .swiglu = swiglu,
                                  .softmax = softmax,
                                  .argmax = argmax,
                                  .to_bf16 = to_bf16,

@@ -119,6 +119,25 @@ void add(const float* a, const float* b, int n, float* out) noexcept {
   for (; i < n; ++i) out[i] = a[i] + b[i];
 }
 
+void swiglu(const float* value, const float* gate, int n, float* out) noexcept {
+  const D d;
+  const V one = hn::Set(d, 1.0f), factor = hn::Set(d, -kLog2e);
+  // exp2_of takes up to 126; beyond, gate · σ(gate) is 0 within 1e-36.
+  const V most = hn::Set(d, 126.0f);
+  const auto gated = [&](V v, V g) {
+    const V e = exp2_of(hn::Min(most, hn::Mul(g, factor)));
+    return hn::Mul(v, hn::Div(g, hn::Add(one, e)));
+  };
+  const int whole = n / kLanes * kLanes, rest = n - whole;
+  for (int i = 0; i < whole; i += kLanes) {
+    hn::StoreU(gated(hn::LoadU(d, value + i), hn::LoadU(d, gate + i)), d, out + i);
+  }
+  if (rest) {
+    const V v = load_part(d, value + whole, rest, 0.0f), g = load_part(d, gate + whole, rest, 0.0f);
+    store_part(gated(v, g), d, out + whole, rest);
+  }
+}
+
 float softmax(float* x, float scale, int n) noexcept { return softmax_row(x, scale, n); }
 
 /// Each lane keeps the largest value it has seen, where the block that brought it starts, and
@@ -226,6 +245,7 @@ const RowKernels& row_table() {
   static const RowKernels kTable{.layer_norm = layer_norm,
                                  .finish = finish,
                                  .add = add,
+                                 .swiglu = swiglu,
                                  .softmax = softmax,
                                  .argmax = argmax,
                                  .to_bf16 = to_bf16,

@@ -252,8 +252,9 @@ TEST(LiveOutput, AnEventsJsonHoldsItsTextTimesTokensAndWhatIsCommitted) {
   timed.event.line = 4;
   timed.event.end = 2;
   timed.event.confidence = 0.75;
-  const auto json = live_event_json(timed, false);
+  const auto json = live_event_json(timed, "mic", false);
   EXPECT_EQ(json.at("type"), "partial");
+  EXPECT_EQ(json.at("source"), "mic");
   EXPECT_EQ(json.at("id"), 4);
   EXPECT_EQ(json.at("text"), "ask not");
   EXPECT_EQ(json.at("committed"), "ask");
@@ -264,7 +265,7 @@ TEST(LiveOutput, AnEventsJsonHoldsItsTextTimesTokensAndWhatIsCommitted) {
   EXPECT_EQ(json.at("tokens"), (std::vector<int>{0, 100}));
   EXPECT_EQ(json.at("words").size(), 2u);
   EXPECT_FALSE(json.contains("random_weights"));
-  EXPECT_EQ(live_event_json(timed, true).at("random_weights"), true);
+  EXPECT_EQ(live_event_json(timed, "mic", true).at("random_weights"), true);
 }
 
 TEST(LiveOutput, TheRunningLineDimsWhatMayChangeAndShowsItsEnd) {
