@@ -167,6 +167,29 @@ TEST_P(Rows, GeluIsExactToAMillionthEverywhere) {
   }
 }
 
+TEST_P(Rows, SwigluIsThatOfDoubles) {
+  for (int n : kSizes) {
+    const auto value = random(n, 3.0f);
+    auto gate = random(n, 8.0f);
+    if (n > 6) {
+      gate[0] = 200.0f;
+      gate[1] = -200.0f;
+      gate[2] = 0.0f;
+    }
+    std::vector<float> out(value.size());
+    kernels_.swiglu(value.data(), gate.data(), n, out.data());
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const double product = double(value[i]) * double(gate[i]);
+      ASSERT_NEAR(out[i], product / (1 + std::exp(-double(gate[i]))),
+                  1e-6 * std::abs(product) + 1e-35)
+          << "n " << n << " at " << i;
+    }
+    auto in_place = value;
+    kernels_.swiglu(in_place.data(), gate.data(), n, in_place.data());
+    ASSERT_EQ(in_place, out);
+  }
+}
+
 TEST_P(Rows, AddIsExact) {
   for (int n : kSizes) {
     auto a = random(n);
