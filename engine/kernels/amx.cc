@@ -96,6 +96,20 @@ inline __m512 gelu(__m512 x) noexcept {
   return _mm512_mul_ps(x, _mm512_fmadd_ps(p, clamped, _mm512_set1_ps(0.5f)));
 }
 
+/// SiLU within 1e-4: x / (1 + 2^(−x · log2 e)).
+inline __m512 silu(__m512 x) noexcept {
+  const __m512 t = _mm512_max_ps(
+      _mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f)), _mm512_set1_ps(126.0f)),
+      _mm512_set1_ps(-126.0f));
+  const __m512 r = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);  // t − ⌊t⌋
+  __m512 p = _mm512_set1_ps(1.353415195e-02f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.201149359e-02f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.414427400e-01f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.930038333e-01f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.000002623f));
+  return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), _mm512_scalef_ps(p, t)));
+}
+
 /// A finished 32 × 32 block of sums on its way to where it belongs. Its rows are written bit by bit
 /// while the next block's tiles are multiplied: the vector units have nothing else to do then.
 template <bool kInt8>
@@ -142,6 +156,7 @@ class PendingBlock {
         x[half] = _mm512_add_ps(_mm512_load_ps(from), bias_[half]);
       }
       if (p_.epilogue.activation == Activation::kGelu) x[half] = gelu(x[half]);
+      if (p_.epilogue.activation == Activation::kSilu) x[half] = silu(x[half]);
       if (p_.epilogue.residual && row < p_.rows) {
         const float* residual =
             p_.epilogue.residual + row * p_.epilogue.residual_stride + column_ + 16 * half;

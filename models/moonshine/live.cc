@@ -12,7 +12,7 @@ namespace runnel::models::moonshine {
 namespace {
 
 constexpr int kBlock = SpeechDetector::kBlock;
-constexpr int kFeed = 3 * kBlock;       // samples: fed at once where no pass waits for them
+constexpr int kMostFeed = 32 * kBlock;  // samples fed at once where no pass waits for them
 constexpr int kMostPush = 16 * kBlock;  // samples of one push
 constexpr int kMostTokens = 448;
 constexpr float kHysteresis = 0.15f;         // as the segmenter's
@@ -22,6 +22,7 @@ constexpr double kSpareSeconds = 2.0;        // that a stream holds beyond the l
 constexpr double kKeptSeconds = 1.0;         // heard again where a line without words is cut
 constexpr int kSpareTokens = 8;              // of a hypothesis, beyond tokens_per_second
 constexpr double kShortStreamSeconds = 1.0;  // too short for a detector to know the noise
+constexpr double kSettlingSeconds = 2.0;     // a detector may miss a voice until then
 constexpr double kAudiblePower = 3e-5;       // −45 dBFS
 
 std::int64_t samples_of(double seconds) {
@@ -71,6 +72,7 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                                  const LiveTranscriberOptions& options)
     : options_(check(options)),
       step_(whole_blocks(samples_of(options.step))),
+      feed_(std::min<std::int64_t>(step_ / 2, kMostFeed)),
       longest_(samples_of(options.longest_line)),
       tail_(whole_blocks(recogniser->latency_samples()) + kBlock),
       tokens_per_second_(options.tokens_per_second > 0     ? options.tokens_per_second
@@ -159,7 +161,7 @@ void LiveTranscriber::hear_block(std::span<const float> samples, std::int64_t wa
     end_utterance(on_event);
   }
   if (!state_.in_utterance) return;
-  if (feed_end() - state_.fed >= kFeed) feed(feed_end());
+  if (feed_end() - state_.fed >= feed_) feed(feed_end());
   if (!pass_is_due(waiting)) return;
   if (pass(false)) emit_partial(on_event);
   keep_line_short(on_event);
@@ -182,8 +184,9 @@ bool LiveTranscriber::is_short_audible_stream() const noexcept {
 void LiveTranscriber::begin_utterance(std::int64_t speech_begin) {
   state_.in_utterance = true;
   state_.next_pass = std::max(state_.heard, speech_begin + step_);
-  start_stream(
-      std::max({state_.settled, speech_begin - samples_of(options_.lead_in), history_.begin()}));
+  const bool from_the_start = state_.settled == 0 && speech_begin < samples_of(kSettlingSeconds);
+  const std::int64_t wanted = from_the_start ? 0 : speech_begin - samples_of(options_.lead_in);
+  start_stream(std::max({state_.settled, wanted, history_.begin()}));
 }
 
 /// The last pass hears everything; what is then known is final.

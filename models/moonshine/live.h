@@ -55,8 +55,9 @@ struct LiveTranscriberOptions {
 ///                                   a line too long: its begin is final, the rest goes on
 ///
 /// While idle only the detector runs. In speech the audio from `lead_in` before it on is fed, each
-/// sample once; in a pause only as far as the network looks ahead, so that what the next utterance
-/// may begin with is not heard twice.
+/// sample once; from the stream's start on if that is less than 2 s away, where a detector that
+/// follows the noise does not know it yet. In a pause audio is fed only as far as the network looks
+/// ahead, so that what the next utterance may begin with is not heard twice.
 ///
 /// Where a line is cut, at least one committed word comes after the cut: the stream starts again at
 /// the quietest spot between two words, with the committed words after it as the fixed beginning of
@@ -132,7 +133,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
   void emit_partial(const OnEvent& on_event);
 
   const LiveTranscriberOptions options_;
-  const std::int64_t step_, longest_, tail_;  // samples
+  const std::int64_t step_, feed_, longest_, tail_;  // samples
   const double tokens_per_second_;
   std::unique_ptr<LiveRecogniser> recogniser_;
   std::unique_ptr<SpeechDetector> detector_;

@@ -66,31 +66,35 @@ TEST(Amx, ProductsOfBFloat16MatchTheSumsOfRoundedValues) {
     const int tiles = (inputs + 31) / 32, strips = (rows + 31) / 32 * 2;
     PageBuffer a(std::size_t(strips * tiles) * 1024), scratch(kTileScratch);
     kernels()->pack_bf16(x.data(), inputs, 0, rows, inputs, nullptr, nullptr, 0, a.data(), tiles);
-    std::vector<float> y(std::size_t(rows * outputs), -7.0f);
-    kernels()->product({.a = a.data(),
-                        .strips = strips,
-                        .k_tiles = tiles,
-                        .b = packed.panel(0),
-                        .panels = packed.panels(),
-                        .rows = rows,
-                        .cols = outputs,
-                        .epilogue = {.bias = bias.data(),
-                                     .activation = Activation::kGelu,
-                                     .residual = residual.data(),
-                                     .residual_stride = outputs},
-                        .y = y.data(),
-                        .y_stride = outputs},
-                       scratch.data());
-    for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < outputs; ++o) {
-        double sum = bias[std::size_t(o)];
-        for (int i = 0; i < inputs; ++i) {
-          sum += double(rounded(x[std::size_t(r * inputs + i)])) *
-                 rounded(w[std::size_t(o * inputs + i)]);
+    for (const Activation activation : {Activation::kGelu, Activation::kSilu}) {
+      std::vector<float> y(std::size_t(rows * outputs), -7.0f);
+      kernels()->product({.a = a.data(),
+                          .strips = strips,
+                          .k_tiles = tiles,
+                          .b = packed.panel(0),
+                          .panels = packed.panels(),
+                          .rows = rows,
+                          .cols = outputs,
+                          .epilogue = {.bias = bias.data(),
+                                       .activation = activation,
+                                       .residual = residual.data(),
+                                       .residual_stride = outputs},
+                          .y = y.data(),
+                          .y_stride = outputs},
+                         scratch.data());
+      for (int r = 0; r < rows; ++r) {
+        for (int o = 0; o < outputs; ++o) {
+          double sum = bias[std::size_t(o)];
+          for (int i = 0; i < inputs; ++i) {
+            sum += double(rounded(x[std::size_t(r * inputs + i)])) *
+                   rounded(w[std::size_t(o * inputs + i)]);
+          }
+          const double exact =
+              activation == Activation::kGelu ? exact_gelu(sum) : sum / (1 + std::exp(-sum));
+          const std::size_t at = std::size_t(r * outputs + o);
+          ASSERT_NEAR(y[at], exact + residual[at], 1e-3 + 5e-5 * std::abs(sum))
+              << rows << ' ' << r << ' ' << o;
         }
-        const std::size_t at = std::size_t(r * outputs + o);
-        ASSERT_NEAR(y[at], exact_gelu(sum) + residual[at], 1e-3 + 5e-5 * std::abs(sum))
-            << rows << ' ' << r << ' ' << o;
       }
     }
   }
