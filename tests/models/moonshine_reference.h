@@ -23,6 +23,27 @@ struct Reference {
   std::vector<float> tensor(const std::string& name) const {
     return models::testing::expected_tensor(folder, prefix + name).values;
   }
+  /// Greedy tokens of the strict reading, the end token too if it came.
+  std::vector<int> tokens() const {
+    const nlohmann::json json = models::testing::expected_json(folder);
+    std::vector<int> all;
+    if (json.contains("runs")) {
+      all = json["runs"][prefix + "hf"]["tokens"].get<std::vector<int>>();
+    } else {
+      for (const auto& step : json["hf"]) all.push_back(step["token"]);
+    }
+    return all;
+  }
+  std::vector<float> logprobs() const {
+    const nlohmann::json json = models::testing::expected_json(folder);
+    std::vector<float> all;
+    if (json.contains("runs")) {
+      all = json["runs"][prefix + "hf"]["logprobs"].get<std::vector<float>>();
+    } else {
+      for (const auto& step : json["hf"]) all.push_back(step["logprob"]);
+    }
+    return all;
+  }
   /// hf: strict windows; inclusive.
   std::vector<float> encoder(WindowSemantics semantics) const {
     return tensor(semantics == WindowSemantics::kStrict ? "hf.encoder" : "inclusive.encoder");
@@ -56,6 +77,13 @@ inline std::shared_ptr<const Model> load(const std::filesystem::path& folder,
       load_checkpoint(folder),
       engine::ComputeConfig{.encoder = precision, .decoder = precision, .threads = threads},
       windows);
+}
+
+/// As long as the model can hear, in one chunk or many.
+inline StreamOptions whole_input(const Model& model) {
+  return {.max_seconds = model.config().encoder.max_frames / Config::kFramesPerSecond,
+          .max_tokens = 40,
+          .max_chunk = 100000};
 }
 
 /// Appends the rows of a stream's last push or flush.
