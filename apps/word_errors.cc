@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "models/whisper/unicode.h"
+#include "models/unicode.h"
 
 namespace runnel::apps {
 namespace {
 
-namespace unicode = models::whisper;
+namespace unicode = models;
 
 bool is_apostrophe(char32_t code) { return code == U'\'' || code == 0x2019 || code == 0x02BC; }
 
