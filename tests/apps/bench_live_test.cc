@@ -152,9 +152,9 @@ TEST(LiveReference, IsATextAFileOrALineOfATable) {
 }
 
 /// Transcribers that are as `options` says, on a recording of 2 s.
-class FakeStreams : public ::testing::Test {
+class LiveStreams : public ::testing::Test {
  protected:
-  FakeStreams() {
+  LiveStreams() {
     testing::write_wav(folder_.file("talk.wav"), testing::noisy_speech(16'000, 1, 32'000));
     bench_.files = {folder_.file("talk.wav")};
     bench_.workers = 2;
@@ -175,7 +175,7 @@ class FakeStreams : public ::testing::Test {
 };
 
 // A block of 32 ms takes 4 ms of a worker: two workers keep up with 16 streams at most.
-TEST_F(FakeStreams, ThatAreServedInTimeKeepUp) {
+TEST_F(LiveStreams, ThatAreServedInTimeKeepUp) {
   const auto trial = one_trial(6, {.block_ns = 4'000'000});
   EXPECT_TRUE(trial["keeps_up"]) << trial;
   EXPECT_FALSE(trial["delay_grows"]);
@@ -185,7 +185,7 @@ TEST_F(FakeStreams, ThatAreServedInTimeKeepUp) {
   EXPECT_GE(trial["speech_end_to_final"]["median_ms"], 104.0);
 }
 
-TEST_F(FakeStreams, ThatAreTooManyGetLaterAndLater) {
+TEST_F(LiveStreams, ThatAreTooManyGetLaterAndLater) {
   const auto trial = one_trial(24, {.block_ns = 4'000'000});
   EXPECT_TRUE(trial["delay_grows"]) << trial;
   EXPECT_FALSE(trial["keeps_up"]);
@@ -195,14 +195,14 @@ TEST_F(FakeStreams, ThatAreTooManyGetLaterAndLater) {
             trial["block_delay_first_third"]["median_ms"]);
 }
 
-TEST_F(FakeStreams, ThatPutPassesOffDoNotKeepUpEither) {
+TEST_F(LiveStreams, ThatPutPassesOffDoNotKeepUpEither) {
   const auto trial =
       one_trial(8, {.every_blocks = 5, .pass_ns = 60'000'000, .skip_when_late = true});
   EXPECT_GT(trial["passes_put_off"], 5) << trial;
   EXPECT_FALSE(trial["keeps_up"]);
 }
 
-TEST_F(FakeStreams, AutoFindsWhereTheDelayBeginsToGrow) {
+TEST_F(LiveStreams, AutoFindsWhereTheDelayBeginsToGrow) {
   bench_.streams = "auto";
   bench_.seconds = 1.5;
   bench_.budget_seconds = 60;
@@ -213,7 +213,7 @@ TEST_F(FakeStreams, AutoFindsWhereTheDelayBeginsToGrow) {
   EXPECT_THAT(live_streams_text(report), HasSubstr("were too many"));
 }
 
-class FakeSoak : public FakeStreams {
+class Soak : public LiveStreams {
  protected:
   ordered_json soak(const PacedTalkerOptions& options) {
     bench_.hours = 0.05;
@@ -221,7 +221,7 @@ class FakeSoak : public FakeStreams {
   }
 };
 
-TEST_F(FakeSoak, AStreamThatStaysAsItBeganIsFlat) {
+TEST_F(Soak, AStreamThatStaysAsItBeganIsFlat) {
   const auto report = soak({.every_blocks = 20, .pass_ns = 1'000'000});
   EXPECT_TRUE(report["memory_flat"]) << live_soak_text(report);
   EXPECT_TRUE(report["delay_flat"]) << live_soak_text(report);
@@ -230,13 +230,13 @@ TEST_F(FakeSoak, AStreamThatStaysAsItBeganIsFlat) {
   EXPECT_LT(report["wall_seconds"], 60.0);  // of 180
 }
 
-TEST_F(FakeSoak, ALeakIsSeen) {
+TEST_F(Soak, ALeakIsSeen) {
   const auto report = soak({.leak_bytes = 4096});
   EXPECT_FALSE(report["memory_flat"]) << live_soak_text(report);
   EXPECT_GT(report["memory_growth_bytes"], 10'000'000);
 }
 
-TEST_F(FakeSoak, ADelayThatGrowsIsSeen) {
+TEST_F(Soak, ADelayThatGrowsIsSeen) {
   const auto report = soak({.every_blocks = 100, .more_pass_ns = 4'000'000});
   EXPECT_FALSE(report["delay_flat"]) << live_soak_text(report);
   EXPECT_GT(report["speech_end_to_final_end_ms"].get<double>(),
