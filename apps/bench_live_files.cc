@@ -178,11 +178,9 @@ void add_run(LiveRunTotals& sum, const LiveRunTotals& run) {
   sum.passes.longest_window = std::max(sum.passes.longest_window, run.passes.longest_window);
 }
 
-/// The figures, and as "table" what people read.
 ordered_json figures_json(const Figures& figures, const LiveRunTotals& run) {
   ordered_json json = figures.stats.json(run);
   json["beyond_silence"] = lag_json(figures.beyond_silence);
-  json["table"] = figures.stats.table(run);
   return json;
 }
 
@@ -273,7 +271,7 @@ std::string live_files_text(const ordered_json& report) {
     if (files.size() > 1 && file.contains("errors")) text += "  " + errors_text(file["errors"]);
   }
   const ordered_json& total = report["total"];
-  text += "\n" + total["figures"]["table"].get<std::string>();
+  text += "\n" + live_figures_table(total["figures"]);
   const ordered_json& beyond = total["figures"]["beyond_silence"];
   if (!beyond.is_null()) {
     text += "figure 2 beyond the silence that ends an utterance: median " +

@@ -44,7 +44,7 @@ class LiveSession {
   std::string warning() const { return input_->warning(); }
   std::string failure() const { return input_->failure(); }
   nlohmann::ordered_json stats() const;
-  std::string table() const { return stats_.table(run_totals(*path_)); }
+  std::string table() const { return live_figures_table(stats_.json(run_totals(*path_))); }
 
  private:
   void end_input();

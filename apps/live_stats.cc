@@ -13,11 +13,11 @@ using models::LiveEvent;
 
 std::int64_t to_ns(double seconds) { return std::int64_t(seconds * 1e9); }
 
-std::vector<std::string> row(const std::string& name, const rt::LatencyHistogram& histogram) {
-  if (histogram.stats().count == 0) return {name, "-", "-", "-"};
-  const int digits = histogram.stats().max_ms < 100 ? 1 : 0;
-  return {name, fixed(histogram.stats().p50_ms, digits), fixed(histogram.quantile_ms(0.95), digits),
-          fixed(histogram.stats().max_ms, digits)};
+std::vector<std::string> row(const std::string& name, const nlohmann::ordered_json& lag) {
+  if (lag.is_null()) return {name, "-", "-", "-"};
+  const int digits = lag["max_ms"].get<double>() < 100 ? 1 : 0;
+  const auto ms = [&](const char* key) { return fixed(lag[key].get<double>(), digits); };
+  return {name, ms("median_ms"), ms("p95_ms"), ms("max_ms")};
 }
 
 double real_time_factor(const LiveRunTotals& run) {
@@ -125,17 +125,18 @@ nlohmann::ordered_json LiveStats::json(const LiveRunTotals& run) const {
           {"lost", {{"input_frames", run.input_dropped}, {"partials", run.partials_lost}}}};
 }
 
-std::string LiveStats::table(const LiveRunTotals& run) const {
+std::string live_figures_table(const nlohmann::ordered_json& figures) {
   return apps::table(
       {{"six figures", "median", "p95", "max"},
-       row("1 last pass of an utterance, ms", last_pass_),
-       row("2 speech end to final, ms", end_to_final_),
-       row("3 word lag, compute-aware, ms", word_lag_),
-       row("  word lag, compute-unaware, ms", word_lag_unaware_),
-       {"4 retraction rate", fixed(100 * retraction_rate(), 1) + " %",
-        "of " + std::to_string(shown_words_) + " words shown"},
-       {"5 real-time factor", fixed(real_time_factor(run), 4)},
-       {"6 peak resident memory", fixed(1e-6 * double(peak_resident_bytes()), 1) + " MB"}},
+       row("1 last pass of an utterance, ms", figures["last_pass"]),
+       row("2 speech end to final, ms", figures["speech_end_to_final"]),
+       row("3 word lag, compute-aware, ms", figures["word_lag"]),
+       row("  word lag, compute-unaware, ms", figures["word_lag_compute_unaware"]),
+       {"4 retraction rate", fixed(100 * figures["retraction_rate"].get<double>(), 1) + " %",
+        "of " + std::to_string(figures["words"]["shown"].get<std::int64_t>()) + " words"},
+       {"5 real-time factor", fixed(figures["real_time_factor"].get<double>(), 4)},
+       {"6 peak resident memory",
+        fixed(1e-6 * figures["peak_resident_bytes"].get<double>(), 1) + " MB"}},
       {1, 2, 3});
 }
 

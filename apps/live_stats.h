@@ -42,8 +42,6 @@ class LiveStats {
 
   /// All of it, with the run's counters.
   nlohmann::ordered_json json(const LiveRunTotals& run) const;
-  /// The six figures as a table for people.
-  std::string table(const LiveRunTotals& run) const;
 
   const rt::LatencyHistogram& last_pass() const noexcept { return last_pass_; }
   const rt::LatencyHistogram& end_to_final() const noexcept { return end_to_final_; }
@@ -64,5 +62,8 @@ class LiveStats {
   std::int64_t shown_words_ = 0, retracted_words_ = 0, final_words_ = 0;
   std::int64_t partials_ = 0, finals_ = 0, utterances_ = 0;
 };
+
+/// The six figures of LiveStats::json() as a table for people.
+std::string live_figures_table(const nlohmann::ordered_json& figures);
 
 }  // namespace runnel::apps
