@@ -27,10 +27,9 @@ using engine::Precision;
 constexpr int kRateHz = moonshine::Config::kSampleRate;
 constexpr int kPush = kRateHz * 80 / 1000;  // samples of 80 ms
 constexpr int kFramesOfPush = 4;
-constexpr double kLineSeconds = 10;
+constexpr int kLineSeconds = 10;
 constexpr int kLineTokens = 25;
 constexpr int kStepTokens = 20;  // beyond them, for the time of one
-constexpr int kWarmUpPushes = 25;
 
 double bytes_of_weight(Precision precision) {
   return precision == Precision::kFloat32 ? 4 : precision == Precision::kInt8 ? 1 : 2;
@@ -106,8 +105,8 @@ class MoonshineBench {
     load_s_ = time_once([&] {
       model_ = std::make_shared<const moonshine::Model>(checkpoint_of(options), compute_);
     });
-    stream_ = std::make_unique<moonshine::Stream>(model_);
-    SyntheticSource source(kRateHz, kLineSeconds);
+    stream_ = std::make_unique<moonshine::Stream>(model_, stream_options());
+    SyntheticSource source(kRateHz, line_seconds());
     audio_.resize(std::size_t(source.frames()));
     source.read(audio_.data(), int(audio_.size()));
   }
@@ -149,7 +148,18 @@ class MoonshineBench {
   static std::vector<int> tokens_of(const moonshine::Pass& pass) {
     return {pass.tokens.begin(), pass.tokens.end()};
   }
-  double line_frames() const { return kLineSeconds * moonshine::Config::kFramesPerSecond; }
+  double most_seconds() const {
+    return model_->config().encoder.max_frames / moonshine::Config::kFramesPerSecond;
+  }
+  /// Ten, or what the model can hold.
+  int line_seconds() const { return std::min(kLineSeconds, int(most_seconds())); }
+  double line_frames() const { return line_seconds() * moonshine::Config::kFramesPerSecond; }
+  moonshine::StreamOptions stream_options() const {
+    moonshine::StreamOptions stream;
+    stream.max_seconds = std::min(stream.max_seconds, most_seconds());
+    stream.max_tokens = std::min(stream.max_tokens, model_->config().decoder.max_tokens);
+    return stream;
+  }
 
   void push(int at, int samples) {
     stream_->push(std::span(audio_).subspan(std::size_t(at), std::size_t(samples)));
@@ -166,10 +176,9 @@ class MoonshineBench {
     std::vector<double> steady, second;
     for (int round = 0; round < options_.rounds; ++round) {
       stream_->restart();
-      int pushes = 0;
-      for (int at = 0; at + kPush <= int(audio_.size()); at += kPush, ++pushes) {
+      for (int at = 0; at + kPush <= int(audio_.size()); at += kPush) {
         const double s = time_once([&] { push(at, kPush); });
-        if (pushes >= kWarmUpPushes) steady.push_back(s);
+        if (at > int(audio_.size()) / 5) steady.push_back(s);
       }
       stream_->restart();
       for (int at = 0; at + kRateHz <= int(audio_.size()); at += kRateHz) {
@@ -249,7 +258,8 @@ class MoonshineBench {
     const double batch = 2 * (n + 1) * cost.token(frames, n / 2.0);
     const double batch_bytes = weight * cost.token_weights() + cache * cost.token_cache(frames, n);
     const std::string drafted = std::to_string(n) + " tokens";
-    add({.name = "last pass of a 10 s line, " + drafted + " verified",
+    add({.name = "last pass of a " + std::to_string(line_seconds()) + " s line, " + drafted +
+                 " verified",
          .times = times_of(std::move(last)),
          .operations = batch,
          .bytes = batch_bytes,
@@ -299,7 +309,7 @@ class MoonshineBench {
 
   nlohmann::json measure_memory(std::int64_t peak) {
     const std::int64_t before = resident_bytes();
-    moonshine::Stream more(model_);
+    moonshine::Stream more(model_, stream_options());
     more.push(std::span(audio_).first(kRateHz));
     more.decode({}, 0, 4);
     return {{"peak_bytes", peak},
