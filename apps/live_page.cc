@@ -17,10 +17,10 @@ using nlohmann::ordered_json;
 std::string milliseconds(const ordered_json& stats, const char* key) {
   if (stats.is_null()) return "–";
   const double ms = stats[key];
-  return number(ms, ms < 100 ? 1 : 0) + " ms";
+  return number(ms, ms < 100 ? 1 : 0) + "&nbsp;ms";
 }
 
-std::string percent(double share) { return number(100 * share) + " %"; }
+std::string percent(double share) { return number(100 * share) + "&nbsp;%"; }
 
 std::string heading(const ordered_json& report, const ordered_json& file) {
   const std::string path = file["file"];
@@ -101,9 +101,9 @@ std::string comparison(const ordered_json& file) {
   }
   const ordered_json& errors = file["errors"];
   const auto count = [&](const char* key) { return std::to_string(errors[key].get<int>()); };
-  return "<section><h2>Against what was said</h2><p>" + count("substitutions") +
-         " substitutions, " + count("insertions") + " insertions, " + count("deletions") +
-         " deletions in " + count("words") + " words; case and punctuation don't count. " +
+  return "<section><h2>Against what was said</h2><p>Substitutions " + count("substitutions") +
+         ", insertions " + count("insertions") + ", deletions " + count("deletions") + " of " +
+         count("words") + " words; case and punctuation don't count. " +
          "<del>said</del> <ins>printed</ins></p><p class='text'>" + html + "</p></section>";
 }
 
