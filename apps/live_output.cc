@@ -15,7 +15,8 @@ namespace {
 using models::LiveEvent;
 using nlohmann::ordered_json;
 
-constexpr const char* kClearBelow = "\r\x1b[J";
+constexpr const char* kClearRest = "\x1b[K";   // of the line
+constexpr const char* kClearBelow = "\x1b[J";  // and all lines below
 constexpr const char* kDim = "\x1b[2m";
 constexpr const char* kPlain = "\x1b[0m";
 constexpr int kUsualColumns = 80;
@@ -75,8 +76,7 @@ class LiveTerminal : public LiveOutput {
       screen_->show(source_, tag_ + running_line(event, std::max(columns, 1)));
       return;
     }
-    screen_->finish(source_,
-                    event.words.empty() ? "" : tag_ + lines_.line(segment_of(event)) + "\n");
+    screen_->finish(source_, event.words.empty() ? "" : tag_ + lines_.line(segment_of(event)));
   }
 
  private:
@@ -199,17 +199,17 @@ void LiveScreen::show(std::size_t source, const std::string& line) {
 
 void LiveScreen::finish(std::size_t source, const std::string& line) {
   running_[source].clear();
-  if (!in_place_) {
-    if (!line.empty()) output_.write(line);
-    return;
+  if (in_place_) {
+    output_.write(to_top() + (line.empty() ? "" : line + kClearRest + "\n") + running_lines());
+  } else if (!line.empty()) {
+    output_.write(line + "\n");
   }
-  output_.write(to_top() + line + running_lines());
 }
 
-/// Back to where the running lines begin, and nothing below.
+/// Back to where the running lines begin. Nothing is cleared: what stays the same is written over
+/// itself and doesn't flicker.
 std::string LiveScreen::to_top() const {
-  const std::string up = drawn_ > 1 ? "\x1b[" + std::to_string(drawn_ - 1) + "A" : "";
-  return up + kClearBelow;
+  return (drawn_ > 1 ? "\x1b[" + std::to_string(drawn_ - 1) + "A" : std::string()) + "\r";
 }
 
 std::string LiveScreen::running_lines() {
@@ -217,10 +217,10 @@ std::string LiveScreen::running_lines() {
   drawn_ = 0;
   for (const std::string& line : running_) {
     if (line.empty()) continue;
-    text += (drawn_ > 0 ? "\n" : "") + line;
+    text += (drawn_ > 0 ? "\n" : "") + line + kClearRest;
     ++drawn_;
   }
-  return text;
+  return text + kClearBelow;
 }
 
 }  // namespace runnel::apps

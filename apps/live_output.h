@@ -35,7 +35,7 @@ class LiveScreen {
   std::size_t add_source();
   /// The source's running line, no wider than the terminal.
   void show(std::size_t source, const std::string& line);
-  /// The running line is over; `line`, with its line break, stays. May be empty.
+  /// The running line is over; `line` stays, unless it is empty.
   void finish(std::size_t source, const std::string& line);
 
  private:

@@ -250,7 +250,7 @@ bool LiveTranscriber::pass(bool last) {
 
   const int fixed = fixed_tokens();
   const double seconds = recogniser_->frames() / Config::kFramesPerSecond;
-  const int limit = std::clamp(int(tokens_per_second_ * seconds) + kSpareTokens, fixed,
+  const int limit = std::clamp(int(tokens_per_second_ * seconds) + kSpareTokens, fixed + 1,
                                recogniser_->max_tokens());
   Pass pass = recogniser_->decode(state_.draft, fixed, limit);
   const Verdict verdict = judge(pass, limit);

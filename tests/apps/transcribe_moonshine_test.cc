@@ -1,10 +1,11 @@
-// `runnel transcribe` with Moonshine, from outside. The goldens' small random model: the words are
-// noise, so every pass counts (--logprob-threshold none).
+// `runnel transcribe` with Moonshine, from outside. The fixture is a small random model: its words
+// are noise, so every pass counts (--logprob-threshold none).
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -23,10 +24,18 @@ using testing::Outcome;
 using testing::read_text;
 using testing::run;
 
-const std::string kModel = "../shared/goldens/moonshine-streaming-square";
-const std::string kWhisper = "../shared/goldens/whisper-multilingual";
-const std::string kSpeech = kWhisper + "/input.wav";  // 11 s
-const std::string kOther = kModel + "/input_5s.wav";
+const std::string kModel = "tests/fixtures/moonshine";
+const std::string kWhisper = "tests/fixtures/whisper";
+
+/// Voices for a detector: two seconds of bursts, then 0.7 s of next to nothing, again and again.
+testing::Audio talk(int rate_hz, int channels, double seconds) {
+  testing::Audio audio = testing::noisy_speech(rate_hz, channels, std::int64_t(seconds * rate_hz));
+  for (std::size_t i = 0; i < audio.samples.size(); ++i) {
+    const double at = double(i / std::size_t(channels)) / rate_hz;
+    if (at - 2.7 * std::floor(at / 2.7) > 2.0) audio.samples[i] *= 0.002f;
+  }
+  return audio;
+}
 
 std::vector<json> events_of(const std::string& text) {
   std::vector<json> events;
@@ -49,9 +58,8 @@ std::vector<json> events_from(const std::string& text, const std::string& source
 class TranscribeMoonshine : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(kModel) || !std::filesystem::exists(kWhisper)) {
-      GTEST_SKIP() << "no ../shared/goldens in this clone";
-    }
+    testing::write_wav(speech_, talk(16000, 1, 11));
+    testing::write_wav(other_, talk(22050, 2, 5));
   }
   static std::vector<std::string> command(const std::vector<std::string>& more) {
     std::vector<std::string> all = {"transcribe", "--model",     kModel,   "--logprob-threshold",
@@ -62,13 +70,15 @@ class TranscribeMoonshine : public ::testing::Test {
   static Outcome transcribe(const std::vector<std::string>& more) { return run(command(more)); }
 
   const testing::TempFolder folder_;
+  const std::string speech_ = folder_.file("talk.wav");  // 11 s
+  const std::string other_ = folder_.file("other.wav");  // 5 s
 };
 
 TEST_F(TranscribeMoonshine, AFileBecomesSegmentsInEveryFormat) {
   const Outcome outcome = transcribe(
-      {kSpeech, "-o", folder_.path(), "--word-timestamps", "--stats", folder_.file("stats.json")});
+      {speech_, "-o", folder_.path(), "--word-timestamps", "--stats", folder_.file("stats.json")});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const json whole = json::parse(read_text(folder_.file("input.json")));
+  const json whole = json::parse(read_text(folder_.file("talk.json")));
   ASSERT_FALSE(whole.at("segments").empty());
   EXPECT_EQ(whole.at("complete"), true);
   EXPECT_EQ(whole.at("model"), kModel);
@@ -82,7 +92,7 @@ TEST_F(TranscribeMoonshine, AFileBecomesSegmentsInEveryFormat) {
   }
   EXPECT_LE(last, 11.0);
   for (const char* format : {"txt", "srt", "vtt", "jsonl", "tsv", "lrc"}) {
-    EXPECT_FALSE(read_text(folder_.file(std::string("input.") + format)).empty()) << format;
+    EXPECT_FALSE(read_text(folder_.file(std::string("talk.") + format)).empty()) << format;
   }
   const json stats = json::parse(read_text(folder_.file("stats.json")));
   EXPECT_GT(stats.at("weight_bytes"), 0);
@@ -91,7 +101,7 @@ TEST_F(TranscribeMoonshine, AFileBecomesSegmentsInEveryFormat) {
 
 TEST_F(TranscribeMoonshine, OnlyTheClipsAreHeard) {
   const Outcome outcome = transcribe(
-      {kSpeech, "-f", "json", "--clip-timestamps", "2,4,6,7", "--word-timestamps", "--no-vad"});
+      {speech_, "-f", "json", "--clip-timestamps", "2,4,6,7", "--word-timestamps", "--no-vad"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const json whole = json::parse(outcome.out);
   ASSERT_EQ(whole.at("segments").size(), 2u);
@@ -103,7 +113,7 @@ TEST_F(TranscribeMoonshine, OnlyTheClipsAreHeard) {
 
 TEST_F(TranscribeMoonshine, AStreamedFileGivesEventsWhoseCommittedTextOnlyGrows) {
   const Outcome outcome =
-      transcribe({kSpeech, "--stream", "-f", "jsonl", "--stats", folder_.file("stats.json")});
+      transcribe({speech_, "--stream", "-f", "jsonl", "--stats", folder_.file("stats.json")});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto events = events_of(outcome.out);
   ASSERT_GT(events.size(), 5u);
@@ -111,7 +121,7 @@ TEST_F(TranscribeMoonshine, AStreamedFileGivesEventsWhoseCommittedTextOnlyGrows)
   int line = 0;
   for (const json& event : events) {
     EXPECT_EQ(event.at("id"), line);
-    EXPECT_EQ(event.at("source"), kSpeech);
+    EXPECT_EQ(event.at("source"), speech_);
     const bool final = event.at("type") == "final";
     const std::string now = event.at("committed");
     if (event.contains("speech_end") || !final) {
@@ -129,9 +139,9 @@ TEST_F(TranscribeMoonshine, AStreamedFileGivesEventsWhoseCommittedTextOnlyGrows)
 
 TEST_F(TranscribeMoonshine, SeveralInputsGiveTheEventsThatEachGivesAlone) {
   const Outcome both = transcribe(
-      {kSpeech, kOther, "--stream", "-f", "jsonl", "--stats", folder_.file("stats.json")});
+      {speech_, other_, "--stream", "-f", "jsonl", "--stats", folder_.file("stats.json")});
   ASSERT_EQ(both.exit_code, 0) << both.err;
-  for (const std::string& input : {kSpeech, kOther}) {
+  for (const std::string& input : {speech_, other_}) {
     const Outcome alone = transcribe({input, "--stream", "-f", "jsonl"});
     const auto events = events_from(alone.out, input);
     ASSERT_FALSE(events.empty()) << input;
@@ -139,26 +149,26 @@ TEST_F(TranscribeMoonshine, SeveralInputsGiveTheEventsThatEachGivesAlone) {
   }
   const json stats = json::parse(read_text(folder_.file("stats.json")));
   ASSERT_EQ(stats.at("inputs").size(), 2u);
-  EXPECT_EQ(stats.at("inputs")[1].at("input"), kOther);
+  EXPECT_EQ(stats.at("inputs")[1].at("input"), other_);
   EXPECT_EQ(stats.at("compute").at("threads"), 1);
 }
 
 TEST_F(TranscribeMoonshine, LinesOfSeveralInputsSayWhereTheyComeFrom) {
-  const Outcome outcome = transcribe({kSpeech, kOther, "--stream"});
+  const Outcome outcome = transcribe({speech_, other_, "--stream"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("[input] [0"));
-  EXPECT_THAT(outcome.out, HasSubstr("[input_5s] [0"));
+  EXPECT_THAT(outcome.out, HasSubstr("[talk] [0"));
+  EXPECT_THAT(outcome.out, HasSubstr("[other] [0"));
   // Files are one for each input.
   const Outcome files =
-      transcribe({kSpeech, kOther, "--stream", "-f", "srt,jsonl", "-o", folder_.path()});
+      transcribe({speech_, other_, "--stream", "-f", "srt,jsonl", "-o", folder_.path()});
   ASSERT_EQ(files.exit_code, 0) << files.err;
-  for (const char* name : {"input.srt", "input.jsonl", "input_5s.srt", "input_5s.jsonl"}) {
+  for (const char* name : {"talk.srt", "talk.jsonl", "other.srt", "other.jsonl"}) {
     EXPECT_FALSE(read_text(folder_.file(name)).empty()) << name;
   }
 }
 
 TEST_F(TranscribeMoonshine, CtrlCFinishesWhatEveryInputHeard) {
-  testing::Program program(command({kSpeech, kOther, "--realtime", "--no-vad", "-f", "jsonl",
+  testing::Program program(command({speech_, other_, "--realtime", "--no-vad", "-f", "jsonl",
                                     "--stats", folder_.file("stats.json")}));
   rt::sleep_until_ns(rt::now_ns() + 3'000'000'000);
   program.signal(SIGINT);
@@ -179,15 +189,15 @@ TEST_F(TranscribeMoonshine, CtrlCFinishesWhatEveryInputHeard) {
 TEST_F(TranscribeMoonshine, OneInputThatBreaksDoesNotEndTheOthers) {
   const std::string broken = folder_.file("broken.flac");
   std::ofstream(broken) << "fLaC and no more";
-  const Outcome outcome = transcribe({kSpeech, broken, "--stream", "-f", "jsonl"});
+  const Outcome outcome = transcribe({speech_, broken, "--stream", "-f", "jsonl"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(testing::count_lines(outcome.err), 1) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr(broken));
 }
 
 TEST_F(TranscribeMoonshine, EndpointRulesAreFlags) {
-  const auto lines = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> all = {kSpeech, "-f", "jsonl"};
+  const auto lines = [this](const std::vector<std::string>& more) {
+    std::vector<std::string> all = {speech_, "-f", "jsonl"};
     all.insert(all.end(), more.begin(), more.end());
     const Outcome outcome = transcribe(all);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -204,8 +214,8 @@ TEST_F(TranscribeMoonshine, EndpointRulesAreFlags) {
 TEST_F(TranscribeMoonshine, HotwordsComeFromAFile) {
   const std::string list = folder_.file("words.txt");
   std::ofstream(list) << "Ouagadougou\nAda Lovelace\t2\n";
-  EXPECT_EQ(transcribe({kOther, "--hotwords", list}).exit_code, 0);
-  const Outcome missing = transcribe({kOther, "--hotwords", folder_.file("none.txt")});
+  EXPECT_EQ(transcribe({other_, "--hotwords", list}).exit_code, 0);
+  const Outcome missing = transcribe({other_, "--hotwords", folder_.file("none.txt")});
   EXPECT_EQ(missing.exit_code, 1);
   EXPECT_EQ(testing::count_lines(missing.err), 1) << missing.err;
   EXPECT_THAT(missing.err, HasSubstr("none.txt"));
@@ -232,23 +242,23 @@ TEST_F(TranscribeMoonshine, WhatDoesNothingIsRefusedInOneLine) {
       {kWhisper, {"--window-semantics", "inclusive"}, "--window-semantics (for Moonshine)"},
       {kWhisper, {"--end-silence", "1"}, "--end-silence (for Whisper on live audio and"}};
   for (const Case& wrong : cases) {
-    std::vector<std::string> all = {"transcribe", kOther, "--model", wrong.model};
+    std::vector<std::string> all = {"transcribe", other_, "--model", wrong.model};
     all.insert(all.end(), wrong.more.begin(), wrong.more.end());
     const Outcome outcome = run(all);
     EXPECT_EQ(outcome.exit_code, 2) << wrong.part << outcome.err;
     EXPECT_EQ(testing::count_lines(outcome.err), 1) << outcome.err;
     EXPECT_THAT(outcome.err, HasSubstr(wrong.part));
   }
-  EXPECT_EQ(transcribe({kOther, "--language", "en", "--task", "transcribe"}).exit_code, 0);
+  EXPECT_EQ(transcribe({other_, "--language", "en", "--task", "transcribe"}).exit_code, 0);
 }
 
 TEST_F(TranscribeMoonshine, RandomWeightsAreLabelledInEveryLine) {
-  const Outcome outcome = run({"transcribe", kOther, "--random-weights", "moonshine-streaming-tiny",
+  const Outcome outcome = run({"transcribe", other_, "--random-weights", "moonshine-streaming-tiny",
                                "--stream", "-f", "jsonl", "--step", "2"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("random weights"));
   for (const json& event : events_of(outcome.out)) EXPECT_EQ(event.at("random_weights"), true);
-  const Outcome wrong = run({"transcribe", kOther, "--random-weights", "moonshine-huge"});
+  const Outcome wrong = run({"transcribe", other_, "--random-weights", "moonshine-huge"});
   EXPECT_NE(wrong.exit_code, 0);
   EXPECT_EQ(testing::count_lines(wrong.err), 1) << wrong.err;
 }
