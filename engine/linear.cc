@@ -64,10 +64,12 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
   const std::size_t strip_bytes = std::size_t(x.k_tiles()) * 1024;
   const int block = std::clamp(int(kStripBlock / strip_bytes) / 2 * 2, 4, strips);
   const int blocks = (strips + block - 1) / block;
-  const int pairs = (w.panels() + 1) / 2;
-  executor.pool.run(blocks * pairs, [&](int task, int thread) {
-    const int first_strip = task / pairs * block;
-    const int panel = task % pairs * 2;
+  // A few rows take no time to multiply: a task then has panels to read for some microseconds.
+  const int group = rows > 16 ? 2 : std::max(4, w.panels() / (4 * executor.pool.threads()) / 4 * 4);
+  const int groups = (w.panels() + group - 1) / group;
+  executor.pool.run(blocks * groups, [&](int task, int thread) {
+    const int first_strip = task / groups * block;
+    const int panel = task % groups * group;
     const int column = panel * kPanel;
     TileProduct product{.a = x.strips(),
                         .a_scales = int8 ? x.scales() : nullptr,
@@ -76,9 +78,9 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
                         .k_tiles = x.k_tiles(),
                         .b = w.panel(panel),
                         .b_scales = int8 ? w.scales() + column : nullptr,
-                        .panels = std::min(2, w.panels() - panel),
+                        .panels = std::min(group, w.panels() - panel),
                         .rows = rows,
-                        .cols = std::min(2 * kPanel, w.outputs() - column),
+                        .cols = std::min(group * kPanel, w.outputs() - column),
                         .epilogue = epilogue_at(layer, then, 0, column),
                         .output = output,
                         .y = y,

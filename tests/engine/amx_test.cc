@@ -100,6 +100,46 @@ TEST(Amx, ProductsOfBFloat16MatchTheSumsOfRoundedValues) {
   }
 }
 
+TEST(Amx, ARowHasTheSameBitsWhateverIsMultipliedBesideIt) {
+  SKIP_WITHOUT_AMX();
+  constexpr int kRows = 32, kInputs = 700, kOutputs = 112, kTiles = (kInputs + 31) / 32;
+  const std::vector<float> x = noise(kRows * kInputs, 1), w = noise(kOutputs * kInputs, 2);
+  const PackedMatrix packed(kOutputs, kInputs, Precision::kBFloat16, MemoryUsage::kBalanced,
+                            [&](int o, std::span<float> row) {
+                              std::copy_n(w.data() + o * kInputs, kInputs, row.data());
+                            });
+  PageBuffer a(2 * kTiles * 1024), scratch(kTileScratch);
+  kernels()->pack_bf16(x.data(), kInputs, 0, kRows, kInputs, nullptr, nullptr, 0, a.data(), kTiles);
+  const auto first_rows = [&](int rows, int first_panel, int panels) {
+    std::vector<float> y(std::size_t(rows * kOutputs), -7.0f);
+    const int column = 16 * first_panel;
+    kernels()->product({.a = a.data(),
+                        .strips = 2,
+                        .k_tiles = kTiles,
+                        .b = packed.panel(first_panel),
+                        .panels = panels,
+                        .rows = rows,
+                        .cols = 16 * panels,
+                        .epilogue = {.activation = Activation::kSilu},
+                        .y = y.data() + column,
+                        .y_stride = kOutputs},
+                       scratch.data());
+    return y;
+  };
+  const std::vector<float> all = first_rows(kRows, 0, 7);
+  for (const int rows : {1, 4, 15, 16, 17, 31}) {
+    const std::vector<float> some = first_rows(rows, 0, 7);
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << rows << " rows";
+    const std::vector<float> alone = first_rows(rows, 5, 2);
+    for (int r = 0; r < rows; ++r) {
+      const auto at = r * kOutputs;
+      for (int c = 0; c < kOutputs; ++c) {
+        EXPECT_EQ(alone[std::size_t(at + c)], c < 80 ? -7.0f : all[std::size_t(at + c)]);
+      }
+    }
+  }
+}
+
 TEST(Amx, ProductsOfInt8MatchTheExactIntegerSums) {
   SKIP_WITHOUT_AMX();
   for (const auto& [rows, inputs, outputs] : kShapes) {

@@ -234,10 +234,7 @@ TEST(MoonshineEncoder, PushAndFlushAllocateNothingFromTheFirstOn) {
         stream.restart();
       }
     });
-    for (const char* forbidden : {"alloc", "free", "new", "mmap", "write", "sleep"}) {
-      EXPECT_EQ(report.find(forbidden), std::string::npos)
-          << engine::name(precision) << ": " << report;
-    }
+    EXPECT_EQ(report, "") << engine::name(precision);
   }
 }
 

@@ -20,33 +20,35 @@ struct Reference {
   std::string prefix;  // "5s."; empty in the fixture
   std::vector<float> input;
 
+  static std::string name_of(WindowSemantics semantics) {
+    return semantics == WindowSemantics::kStrict ? "hf" : "inclusive";
+  }
   std::vector<float> tensor(const std::string& name) const {
     return models::testing::expected_tensor(folder, prefix + name).values;
   }
-  /// Greedy tokens of the strict reading, the end token too if it came.
-  std::vector<int> tokens() const {
+  /// Greedy tokens, the end token too if it came.
+  std::vector<int> tokens(WindowSemantics semantics = WindowSemantics::kStrict) const {
     const nlohmann::json json = models::testing::expected_json(folder);
     std::vector<int> all;
     if (json.contains("runs")) {
-      all = json["runs"][prefix + "hf"]["tokens"].get<std::vector<int>>();
+      all = json["runs"][prefix + name_of(semantics)]["tokens"].get<std::vector<int>>();
     } else {
-      for (const auto& step : json["hf"]) all.push_back(step["token"]);
+      for (const auto& step : json[name_of(semantics)]) all.push_back(step["token"]);
     }
     return all;
   }
-  std::vector<float> logprobs() const {
+  std::vector<float> logprobs(WindowSemantics semantics) const {
     const nlohmann::json json = models::testing::expected_json(folder);
     std::vector<float> all;
     if (json.contains("runs")) {
-      all = json["runs"][prefix + "hf"]["logprobs"].get<std::vector<float>>();
+      all = json["runs"][prefix + name_of(semantics)]["logprobs"].get<std::vector<float>>();
     } else {
-      for (const auto& step : json["hf"]) all.push_back(step["logprob"]);
+      for (const auto& step : json[name_of(semantics)]) all.push_back(step["logprob"]);
     }
     return all;
   }
-  /// hf: strict windows; inclusive.
   std::vector<float> encoder(WindowSemantics semantics) const {
-    return tensor(semantics == WindowSemantics::kStrict ? "hf.encoder" : "inclusive.encoder");
+    return tensor(name_of(semantics) + ".encoder");
   }
 };
 

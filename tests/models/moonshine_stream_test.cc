@@ -17,31 +17,37 @@ using testing::references;
 
 /// Without the end token.
 std::vector<int> text_tokens(const Reference& reference, const Model& model) {
-  std::vector<int> tokens = reference.tokens();
+  std::vector<int> tokens = reference.tokens(model.windows());
   if (tokens.back() == model.config().end_token) tokens.pop_back();
   return tokens;
 }
 
 std::vector<int> copy(std::span<const int> tokens) { return {tokens.begin(), tokens.end()}; }
 
-TEST(MoonshineStream, HearsTheReferencesTokens) {
+TEST(MoonshineStream, HearsTheReferencesTokensInBothReadingsOfTheWindows) {
   for (const Reference& reference : references()) {
-    const auto model = load(reference.folder, Precision::kFloat32, 2);
-    Stream stream(model, testing::whole_input(*model));
-    stream.push(reference.input);
-    stream.flush();
-    const auto expected = text_tokens(reference, *model);
-    const auto logprobs = reference.logprobs();
-    const Pass pass = stream.decode({}, 0, int(expected.size()) + 1);
-    // A fixture's run is cut by its limit: then the next token is anything.
-    const bool ends = reference.tokens().size() > expected.size();
-    EXPECT_EQ(pass.ended && pass.tokens.size() == expected.size(), ends) << reference.folder;
-    ASSERT_GE(pass.tokens.size(), expected.size());
-    EXPECT_EQ(copy(pass.tokens.first(expected.size())), expected) << reference.folder;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      EXPECT_NEAR(pass.logprobs[i], logprobs[i], 2e-3) << reference.folder << " token " << i;
+    for (const auto windows : {WindowSemantics::kStrict, WindowSemantics::kInclusive}) {
+      SCOPED_TRACE(reference.folder.string() + ' ' + reference.prefix +
+                   Reference::name_of(windows));
+      const auto model = load(reference.folder, Precision::kFloat32, 2, windows);
+      Stream stream(model, testing::whole_input(*model));
+      stream.push(reference.input);
+      stream.flush();
+      const auto expected = text_tokens(reference, *model);
+      const auto logprobs = reference.logprobs(windows);
+      const Pass pass = stream.decode({}, 0, int(expected.size()) + 1);
+      // Where the reference's run was cut by its limit, the next token is anything.
+      const bool ends = reference.tokens(windows).size() > expected.size();
+      ASSERT_GE(pass.tokens.size(), expected.size());
+      EXPECT_EQ(pass.ended && pass.tokens.size() == expected.size(), ends);
+      EXPECT_EQ(copy(pass.tokens.first(expected.size())), expected);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_NEAR(pass.logprobs[i], logprobs[i], 2e-3) << "token " << i;
+      }
+      if (ends) {
+        EXPECT_NEAR(pass.end_logprob, logprobs.back(), 2e-3);
+      }
     }
-    if (ends) EXPECT_NEAR(pass.end_logprob, logprobs.back(), 2e-3);
   }
 }
 
