@@ -111,14 +111,14 @@ class MoonshineBench {
     source.read(audio_.data(), int(audio_.size()));
   }
 
-  nlohmann::json run() {
+  /// `first`: nothing else has used memory yet.
+  nlohmann::json run(bool first) {
     hear_line();
-    draft_ = tokens_of(stream_->decode({}, 0, kLineTokens));
-    const std::int64_t peak = peak_resident_bytes();
+    stream_->decode({}, 0, kLineTokens);
+    const std::int64_t peak = first ? peak_resident_bytes() : 0;
     engine::ThreadPool pool(compute_.threads);
     const Ceilings before = measure_ceilings(pool, engine::chosen_isa());
     measure_pushes();
-    measure_cross_kv();
     measure_passes();
     const nlohmann::json work = operations();
     const nlohmann::json memory = measure_memory(peak);
@@ -130,6 +130,7 @@ class MoonshineBench {
             {"ceilings", ceilings_json(ceilings)},
             {"parts", parts},
             {"draft_tokens", draft_.size()},
+            {"draft_given", given_},
             {"draft_confirmed", confirmed_},
             {"operations", work},
             {"memory", memory}};
@@ -194,6 +195,7 @@ class MoonshineBench {
          .operations = 2 * kFramesOfPush * frame,
          .bytes = weights,
          .bound = Bound::kMemory});
+    measure_cross_kv();
     add({.name = "1 s of audio in one push",
          .times = times_of(std::move(second)),
          .operations = 2 * moonshine::Config::kFramesPerSecond * frame,
@@ -229,24 +231,38 @@ class MoonshineBench {
          .bound = Bound::kMemory});
   }
 
-  /// Passes over the line: the draft is what greedy decoding of the whole line says.
-  void measure_passes() {
+  /// Makes draft_ right: a pass over the whole line confirms all of it. Random weights' scores lie
+  /// so close that a batch and single steps can round to other tokens, so it is verified until
+  /// nothing changes. Where the model hears fewer words in the synthetic line the draft is given.
+  void make_draft() {
     hear_line();
     stream_->flush();
     draft_ = tokens_of(stream_->decode({}, 0, kLineTokens));
-    const int n = int(draft_.size());
-    std::vector<double> last, verify, step;
+    for (int i = 0; i < 2 * kLineTokens && int(draft_.size()) == kLineTokens; ++i) {
+      const moonshine::Pass pass = stream_->decode(draft_, 0, kLineTokens);
+      if (pass.confirmed == kLineTokens) return;
+      draft_ = tokens_of(pass);
+    }
+    given_ = kLineTokens;
+    const int vocabulary = model_->config().vocab_size;
+    while (int(draft_.size()) < kLineTokens) draft_.push_back(int(draft_.size()) + vocabulary / 2);
+  }
+
+  void measure_passes() {
+    make_draft();
+    const int n = kLineTokens;
+    std::vector<double> last, batch_only, step;
     for (int round = 0; round < options_.rounds; ++round) {
       hear_line();
       last.push_back(time_once([&] {
         stream_->flush();
-        confirmed_ = stream_->decode(draft_, 0, n).confirmed;
+        confirmed_ = stream_->decode(draft_, given_, n).confirmed;
       }));
-      verify.push_back(time_once([&] { stream_->decode(draft_, 0, n); }));
+      batch_only.push_back(time_once([&] { stream_->decode(draft_, n, n); }));
       int steps = 0;
       const double longer =
           time_once([&] { steps = stream_->decode(draft_, n, n + kStepTokens).decoder_steps; });
-      if (steps > 1) step.push_back((longer - verify.back()) / (steps - 1));
+      if (steps > 1) step.push_back((longer - batch_only.back()) / (steps - 1));
     }
     const Cost cost(model_->config());
     const double frames = line_frames();
@@ -257,7 +273,6 @@ class MoonshineBench {
     const double weight = bytes_of_weight(compute_.decoder);
     const double batch = 2 * (n + 1) * cost.token(frames, n / 2.0);
     const double batch_bytes = weight * cost.token_weights() + cache * cost.token_cache(frames, n);
-    const std::string drafted = std::to_string(n) + " tokens";
     add({.name = "last pass of a " + std::to_string(line_seconds()) + " s line, " + drafted +
                  " verified",
          .times = times_of(std::move(last)),
@@ -265,11 +280,11 @@ class MoonshineBench {
          .bytes = batch_bytes,
          .bound = Bound::kMemory});
     add({.name = "of which the draft's batch",
-         .times = times_of(std::move(verify)),
+         .times = times_of(std::move(batch_only)),
          .operations = batch,
          .bytes = batch_bytes,
          .bound = Bound::kMemory});
-    if (step.empty()) return;  // the model ends its line here
+    if (step.empty()) return;  // the model ends its lines here
     const double middle = n + kStepTokens / 2.0;
     add({.name = "one more token",
          .times = times_of(std::move(step)),
@@ -312,7 +327,7 @@ class MoonshineBench {
     moonshine::Stream more(model_, stream_options());
     more.push(std::span(audio_).first(kRateHz));
     more.decode({}, 0, 4);
-    return {{"peak_bytes", peak},
+    return {{"peak_bytes", peak > 0 ? nlohmann::json(peak) : nullptr},
             {"weight_bytes", model_->weight_bytes()},
             {"stream_bytes", more.state_bytes()},
             {"stream_resident_bytes", resident_bytes() - before}};
@@ -334,6 +349,7 @@ class MoonshineBench {
   std::unique_ptr<moonshine::Stream> stream_;
   std::vector<float> audio_;  // of a line
   std::vector<int> draft_;
+  int given_ = 0;  // so many of its tokens are not to be doubted
   int confirmed_ = 0;
   std::vector<Op> parts_;
 };
@@ -354,10 +370,12 @@ std::string run_text(nlohmann::json run) {
          "; ceilings: " + ceilings_text(run["ceilings"]) + "\nloaded in " +
          fixed(run["load_ms"], 0) + " ms\n" + ops_table(run["parts"]) +
          "draft: " + std::to_string(run["draft_confirmed"].get<int>()) + " of " +
-         std::to_string(run["draft_tokens"].get<int>()) + " tokens confirmed\nmemory: peak " +
-         mb("peak_bytes") + " so far, weights " + mb("weight_bytes") +
-         "; one more stream: " + mb("stream_bytes") + " of caches, " + mb("stream_resident_bytes") +
-         " measured after 1 s\n";
+         std::to_string(run["draft_tokens"].get<int>()) + " tokens confirmed" +
+         (run["draft_given"].get<int>() > 0 ? ", given as they are" : "") + "\nmemory: " +
+         (memory["peak_bytes"].is_null() ? ""
+                                         : "peak " + mb("peak_bytes") + " (load and a line), ") +
+         "weights " + mb("weight_bytes") + "; one more stream: " + mb("stream_bytes") +
+         " of caches, " + mb("stream_resident_bytes") + " measured after 1 s\n";
 }
 
 std::string moonshine_text(const nlohmann::json& report) {
@@ -404,7 +422,7 @@ int run_moonshine_bench(const MoonshineBenchOptions& options) {
                            {"runs", nlohmann::json::array()}};
   for (const int count : threads) {
     MoonshineBench bench(options, count);
-    report["runs"].push_back(bench.run());
+    report["runs"].push_back(bench.run(report["runs"].empty()));
     report.update(bench.description());
   }
   std::cout << (options.json ? report.dump(2) + "\n" : moonshine_text(report)) << std::flush;
