@@ -273,8 +273,8 @@ class MoonshineBench {
     const double weight = bytes_of_weight(compute_.decoder);
     const double batch = 2 * (n + 1) * cost.token(frames, n / 2.0);
     const double batch_bytes = weight * cost.token_weights() + cache * cost.token_cache(frames, n);
-    add({.name = "last pass of a " + std::to_string(line_seconds()) + " s line, " + drafted +
-                 " verified",
+    add({.name = "last pass of a " + std::to_string(line_seconds()) + " s line, " +
+                 std::to_string(n) + " tokens verified",
          .times = times_of(std::move(last)),
          .operations = batch,
          .bytes = batch_bytes,
