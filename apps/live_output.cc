@@ -194,33 +194,30 @@ std::size_t LiveScreen::add_source() {
 
 void LiveScreen::show(std::size_t source, const std::string& line) {
   running_[source] = line;
-  if (in_place_) output_.write(to_top() + running_lines());
+  if (in_place_) redraw({});
 }
 
 void LiveScreen::finish(std::size_t source, const std::string& line) {
   running_[source].clear();
   if (in_place_) {
-    output_.write(to_top() + (line.empty() ? "" : line + kClearRest + "\n") + running_lines());
+    redraw(line);
   } else if (!line.empty()) {
     output_.write(line + "\n");
   }
 }
 
-/// Back to where the running lines begin. Nothing is cleared: what stays the same is written over
-/// itself and doesn't flicker.
-std::string LiveScreen::to_top() const {
-  return (drawn_ > 1 ? "\x1b[" + std::to_string(drawn_ - 1) + "A" : std::string()) + "\r";
-}
-
-std::string LiveScreen::running_lines() {
-  std::string text;
+/// Nothing is cleared before it is written: what stays the same is written over itself and doesn't
+/// flicker.
+void LiveScreen::redraw(const std::string& finished) {
+  std::string text = drawn_ > 1 ? "\x1b[" + std::to_string(drawn_ - 1) + "A\r" : "\r";
+  if (!finished.empty()) text += finished + kClearRest + "\n";
   drawn_ = 0;
   for (const std::string& line : running_) {
     if (line.empty()) continue;
     text += (drawn_ > 0 ? "\n" : "") + line + kClearRest;
     ++drawn_;
   }
-  return text + kClearBelow;
+  output_.write(text + kClearBelow);
 }
 
 }  // namespace runnel::apps

@@ -39,8 +39,7 @@ class LiveScreen {
   void finish(std::size_t source, const std::string& line);
 
  private:
-  std::string to_top() const;
-  std::string running_lines();
+  void redraw(const std::string& finished);
 
   TextOutput output_;
   const bool in_place_;

@@ -18,6 +18,7 @@ constexpr int kMostTokens = 448;
 constexpr float kHysteresis = 0.15f;         // as the segmenter's
 constexpr int kGapMs = 96;                   // without a voice: perhaps a pause
 constexpr double kSoftLine = 0.6;            // of longest_line: from there on a sentence's end cuts
+constexpr double kShortestLine = 5.0;        // of longest_line
 constexpr double kSpareSeconds = 2.0;        // that a stream holds beyond the longest line
 constexpr double kKeptSeconds = 1.0;         // heard again where a line without words is cut
 constexpr int kSpareTokens = 8;              // of a hypothesis, beyond tokens_per_second
@@ -47,7 +48,7 @@ const LiveTranscriberOptions& check(const LiveTranscriberOptions& options) {
        {options.silence, options.sentence_silence, options.no_text_silence}) {
     expect(in(silence, 0.1, 10), "expected a silence of 0.1 to 10 s to end an utterance", silence);
   }
-  expect(in(options.longest_line, 5, 60), "expected a longest line of 5 to 60 s",
+  expect(in(options.longest_line, kShortestLine, 60), "expected a longest line of 5 to 60 s",
          options.longest_line);
   expect(in(options.min_speech, 0, 2), "expected a shortest speech of 0 to 2 s",
          options.min_speech);
@@ -73,7 +74,8 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
     : options_(check(options)),
       step_(whole_blocks(samples_of(options.step))),
       feed_(std::min<std::int64_t>(step_ / 2, kMostFeed)),
-      longest_(samples_of(options.longest_line)),
+      longest_(
+          samples_of(std::min(options.longest_line, recogniser->max_seconds() - kSpareSeconds))),
       tail_(whole_blocks(recogniser->latency_samples()) + kBlock),
       tokens_per_second_(options.tokens_per_second > 0     ? options.tokens_per_second
                          : recogniser->vocab_size() > 4096 ? 8.0
@@ -85,13 +87,14 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   .min_silence_ms = kGapMs,
                   .padding_ms = 0}),
       history_(samples_of(most_seconds(options) + options.lead_in + options.min_speech)) {
-  expect(recogniser_->max_seconds() >= most_seconds(options),
-         "expected a stream that holds the longest line and 2 s more", recogniser_->max_seconds());
+  expect(recogniser_->max_seconds() >= kShortestLine + kSpareSeconds,
+         "expected a stream of at least 7 s", recogniser_->max_seconds());
 }
 
 StreamOptions LiveTranscriber::stream_options(const LiveTranscriberOptions& options,
                                               const Config& config) {
-  return {.max_seconds = most_seconds(check(options)),
+  const double most = config.encoder.max_frames / Config::kFramesPerSecond;
+  return {.max_seconds = std::min(most_seconds(check(options)), most),
           .max_tokens = std::min(kMostTokens, config.decoder.max_tokens),
           .max_chunk = kMostPush};
 }
@@ -375,7 +378,7 @@ void LiveTranscriber::cut_by_force(const OnEvent& on_event) {
     std::size_t best = 0;
     double longest_gap = -1;
     for (std::size_t i = 1; i < words.size(); ++i) {
-      const double sentence = ends_sentence(words[i - 1].text) ? options_.longest_line : 0;
+      const double sentence = ends_sentence(words[i - 1].text) ? seconds_of(longest_) : 0;
       const double gap = words[i].start - words[i - 1].end + sentence;
       if (samples_of(words[i - 1].end) < earliest || gap < longest_gap) continue;
       longest_gap = gap;

@@ -67,7 +67,7 @@ struct LiveTranscriberOptions {
 class LiveTranscriber final : public models::LiveTranscriber {
  public:
   /// `detector` null: everything is speech. Throws std::invalid_argument for options out of range,
-  /// or a recogniser that cannot hold the longest line and 2 s more.
+  /// or a recogniser whose stream holds less than 7 s.
   LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   std::unique_ptr<SpeechDetector> detector, const LiveTranscriberOptions& options);
 

@@ -203,6 +203,18 @@ TEST(MoonshineLive, ALongMonologueIsCutAtSentencesAndLosesNothing) {
     }
   }
   EXPECT_LT(result.totals.longest_window, 20);
+  // A model that holds less cuts earlier.
+  auto log = std::make_shared<Log>();
+  LiveTranscriber small(std::make_unique<ScriptedRecogniser>(log, 10),
+                        std::make_unique<LoudnessDetector>(), {});
+  Events events;
+  const auto keep = [&](const LiveEvent& event) { events.push_back(event); };
+  small.push(audio_of({{0, 130}}, 131), 0, keep);
+  small.finish(keep);
+  expect_well_formed(events);
+  EXPECT_EQ(final_words(events), words_up_to(325));
+  EXPECT_LT(small.totals().longest_window, 8.001);
+  EXPECT_FALSE(log->overflowed);
 }
 
 /// No sentences: the tokens that end words never come.
@@ -376,7 +388,7 @@ TEST(MoonshineLive, OptionsOutOfRangeAreRefused) {
        {LiveTranscriberOptions{.step = 0}, LiveTranscriberOptions{.silence = 0.01},
         LiveTranscriberOptions{.sentence_silence = 99},
         LiveTranscriberOptions{.no_text_silence = std::nan("")},
-        LiveTranscriberOptions{.longest_line = 1}, LiveTranscriberOptions{.longest_line = 59.9},
+        LiveTranscriberOptions{.longest_line = 1}, LiveTranscriberOptions{.longest_line = 99},
         LiveTranscriberOptions{.min_speech = -1}, LiveTranscriberOptions{.speech_threshold = 0},
         LiveTranscriberOptions{.agreeing_passes = 0},
         LiveTranscriberOptions{.commit_margin = -1}}) {
