@@ -8,6 +8,7 @@
 #include "apps/bench.h"
 #include "apps/bench_op.h"
 #include "apps/memory_use.h"
+#include "apps/moonshine_cost.h"
 #include "apps/subcommand.h"
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
@@ -34,57 +35,6 @@ constexpr int kStepTokens = 20;  // beyond them, for the time of one
 double bytes_of_weight(Precision precision) {
   return precision == Precision::kFloat32 ? 4 : precision == Precision::kInt8 ? 1 : 2;
 }
-
-/// Multiply-adds and weights by the shapes.
-struct Cost {
-  explicit Cost(const moonshine::Config& config) : e(config.encoder), d(config.decoder) {
-    vocab = config.vocab_size;
-  }
-
-  // Weights of what runs once for each encoder frame of 20 ms; the first rows of the front end run
-  // four times and twice.
-  double front_end_weights() const {
-    return double(e.frame_samples) * e.dim + 20.0 * e.dim * double(e.dim);
-  }
-  double front_end() const {
-    return 4.0 * e.frame_samples * e.dim + 2 * 10.0 * e.dim * double(e.dim) +
-           10.0 * e.dim * double(e.dim);
-  }
-  double layer_weights() const {
-    return double(e.dim) * (4.0 * inner() + 2.0 * e.ffn) * double(e.windows.size());
-  }
-  double window_attention() const {
-    double keys = 0;
-    for (const auto& window : e.windows) keys += window.left + std::max(0, window.right - 1);
-    return 2 * keys * inner();
-  }
-  double encoder_frame() const { return front_end() + layer_weights() + window_attention(); }
-  double encoder_weights() const { return front_end_weights() + layer_weights(); }
-  /// Adapter and keys and values of all decoder layers.
-  double cross_weights() const {
-    const double adapter = e.dim == d.dim ? 0 : double(e.dim) * d.dim;
-    return adapter + 2.0 * d.layers * d.dim * attn();
-  }
-  double token_weights() const {
-    return d.layers * d.dim * (6.0 * attn() + 3.0 * d.ffn) + head_weights();
-  }
-  double head_weights() const { return double(vocab) * d.dim; }
-  /// Numbers in the caches that one token reads.
-  double token_cache(double frames, double tokens) const {
-    return 2.0 * d.layers * attn() * (frames + tokens);
-  }
-  double token(double frames, double tokens) const {
-    return token_weights() + token_cache(frames, tokens);
-  }
-
- private:
-  double inner() const { return double(e.heads) * e.head_dim; }
-  double attn() const { return double(d.heads) * d.head_dim; }
-
-  const moonshine::Config::Encoder& e;
-  const moonshine::Config::Decoder& d;
-  int vocab = 0;
-};
 
 std::string full_name(const std::string& name) {
   return name.find('-') == std::string::npos ? "moonshine-streaming-" + name : name;
@@ -173,7 +123,7 @@ class MoonshineBench {
   }
 
   void measure_pushes() {
-    const Cost cost(model_->config());
+    const MoonshineCost cost(model_->config());
     std::vector<double> steady, second;
     for (int round = 0; round < options_.rounds; ++round) {
       stream_->restart();
@@ -223,7 +173,7 @@ class MoonshineBench {
         }));
       }
     }
-    const Cost cost(config);
+    const MoonshineCost cost(config);
     add({.name = "of which cross-K/V append",
          .times = times_of(std::move(seconds)),
          .operations = 2 * kFramesOfPush * cost.cross_weights(),
@@ -264,7 +214,7 @@ class MoonshineBench {
           time_once([&] { steps = stream_->decode(draft_, n, n + kStepTokens).decoder_steps; });
       if (steps > 1) step.push_back((longer - batch_only.back()) / (steps - 1));
     }
-    const Cost cost(model_->config());
+    const MoonshineCost cost(model_->config());
     const double frames = line_frames();
     const double cache = bytes_of_weight(compute_.decoder == Precision::kFloat32 &&
                                                  compute_.memory != engine::MemoryUsage::kMinimal
@@ -304,7 +254,7 @@ class MoonshineBench {
     const double counted = double(stream_->encoder_operations() - before);
     const double frames = stream_->frames() - first;
     const double a_second = counted / frames * moonshine::Config::kFramesPerSecond;
-    const Cost cost(model_->config());
+    const MoonshineCost cost(model_->config());
     const double front_end = moonshine::Config::kFramesPerSecond * cost.front_end();
     const double depth = double(model_->config().encoder.windows.size());
     nlohmann::json peers = nlohmann::json::array();
