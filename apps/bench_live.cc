@@ -99,6 +99,10 @@ void add_model(CLI::App& app, Options& options) {
   app.add_option("--max-tokens", transcribe.decode.max_tokens, "Whisper: of a window")
       ->check(CLI::PositiveNumber)
       ->group(group);
+  app.add_option("--tokens-per-second", transcribe.live.tokens_per_second,
+                 "Moonshine: most of a second of speech (16; 8 for large vocabularies)")
+      ->check(CLI::Range(0.5, 50.0))
+      ->group(group);
   app.add_option("--hotwords", transcribe.decode.hotwords, "Moonshine: a file of words to expect")
       ->group(group);
 }

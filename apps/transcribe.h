@@ -31,8 +31,10 @@ struct LiveTranscribeOptions {
   std::optional<double> after_text_silence;  // Moonshine: after text that ends a sentence
   std::optional<double> no_text_silence;     // Moonshine: where nothing was recognised
   std::optional<double> max_line;            // Moonshine
-  std::optional<double> trim_after;          // Whisper
-  std::string policy = "local-agreement";    // Whisper
+  /// Moonshine: most tokens of a second of speech. For benchmarks: random weights take them all.
+  std::optional<double> tokens_per_second;
+  std::optional<double> trim_after;        // Whisper
+  std::string policy = "local-agreement";  // Whisper
 };
 
 struct TranscribeOptions {

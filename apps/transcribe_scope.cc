@@ -55,6 +55,7 @@ constexpr Scope kScopes[] = {
     {"--after-text-silence", kMoonshine},
     {"--no-text-silence", kMoonshine},
     {"--max-line", kMoonshine},
+    {"--tokens-per-second", kMoonshine},
     {"--duration", kLive},
     {"--input-device", kLive},
     {"--device-latency", kLive},

@@ -43,6 +43,7 @@ moonshine::LiveTranscriberOptions moonshine_options(const TranscribeOptions& opt
     settings.no_text_silence = std::max(settings.no_text_silence, settings.silence);
   }
   if (live.after_text_silence) settings.sentence_silence = *live.after_text_silence;
+  if (live.tokens_per_second) settings.tokens_per_second = *live.tokens_per_second;
   if (live.no_text_silence) settings.no_text_silence = *live.no_text_silence;
   settings.speech_threshold = options.decode.vad_threshold;
   settings.logprob_threshold = options.decode.logprob_threshold;
