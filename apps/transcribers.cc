@@ -45,7 +45,9 @@ moonshine::LiveTranscriberOptions moonshine_options(const TranscribeOptions& opt
   if (live.after_text_silence) settings.sentence_silence = *live.after_text_silence;
   if (live.no_text_silence) settings.no_text_silence = *live.no_text_silence;
   settings.speech_threshold = options.decode.vad_threshold;
-  settings.logprob_threshold = options.decode.logprob_threshold;
+  if (options.has_logprob_threshold) {
+    settings.logprob_threshold = options.decode.logprob_threshold;
+  }
   return settings;
 }
 
