@@ -50,7 +50,7 @@ struct TranscribeOptions {
   LiveTranscribeOptions live{};
 
   bool vad = true;
-  std::string vad_model;  // Silero's weights; empty: the energy gate
+  std::string vad_model;  // name, or Silero's weights; empty: the default detector
 
   rt::PipeFormat pipe{};
   /// Empty: people's view on standard output, unless to_files.

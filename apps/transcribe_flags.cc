@@ -220,9 +220,11 @@ void TranscribeFlags::add_thresholds(CLI::App& app) {
       ->check(CLI::Range(0.01, 0.99))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--vad-model", options_.vad_model,
-                 "Silero VAD: a safetensors file or its folder; without it, level decides")
-      ->type_name("PATH")
+  app.add_option(
+         "--vad-model", options_.vad_model,
+         "What hears speech: vad-runnel (default, in the program), energy (level alone), or a\n"
+         "path: Silero VAD's safetensors file or its folder")
+      ->type_name("NAME|PATH")
       ->group(group);
 }
 
