@@ -20,10 +20,6 @@ constexpr const char* kExamples = R"(Examples:
                                     or ~/.local/share/runnel/models
   runnel models --json | jq '.[].name')";
 
-bool is_default(const models::CatalogEntry& entry) {
-  return entry.name == models::kDefaultSeparator || entry.name == models::kDefaultTranscriber;
-}
-
 nlohmann::json models_json() {
   nlohmann::json list = nlohmann::json::array();
   for (const models::CatalogEntry& entry : models::catalog()) {
@@ -33,7 +29,7 @@ nlohmann::json models_json() {
                     {"stems", entry.stems},
                     {"sample_rate_hz", entry.sample_rate_hz},
                     {"embedded", entry.embedded},
-                    {"default", is_default(entry)},
+                    {"default", models::is_default(entry)},
                     {"description", entry.description}});
   }
   for (const HubModel& model : hub_models()) {
@@ -57,7 +53,7 @@ void print_models(std::FILE* file) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "TASK", "STEMS", "RATE", "EMBEDDED", "DESCRIPTION"}};
   for (const models::CatalogEntry& entry : models::catalog()) {
-    rows.push_back({std::string(entry.name) + (is_default(entry) ? " *" : ""),
+    rows.push_back({std::string(entry.name) + (models::is_default(entry) ? " *" : ""),
                     std::string(entry.task), std::string(entry.stems),
                     std::to_string(entry.sample_rate_hz), entry.embedded ? "yes" : "no",
                     std::string(entry.description)});

@@ -40,8 +40,7 @@ bool TranscribeOptions::has_mic() const {
 
 std::unique_ptr<models::SpeechDetector> make_detector(const TranscribeOptions& options) {
   if (!options.vad) return nullptr;
-  return options.vad_model.empty() ? models::make_energy_detector()
-                                   : models::load_silero_detector(options.vad_model);
+  return models::make_detector(options.vad_model);
 }
 
 TranscriptInfo transcript_info(const TranscribeOptions& options, const SpeechModel& model,

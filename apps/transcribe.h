@@ -46,12 +46,13 @@ struct TranscribeOptions {
   models::moonshine::WindowSemantics windows = models::moonshine::WindowSemantics::kStrict;
   /// Whisper's; of them Moonshine heeds hotwords (a file), logprob_threshold and vad_threshold.
   models::whisper::DecodeOptions decode{};
+  bool has_logprob_threshold = false;  // it was given, so it is not only Whisper's default
   /// Seconds where stretches of audio start and end, in turn; empty: all of it.
   std::vector<double> clips;
   LiveTranscribeOptions live{};
 
   bool vad = true;
-  std::string vad_model;  // Silero's weights; empty: the energy gate
+  std::string vad_model;  // name, or Silero's weights; empty: the default detector
 
   rt::PipeFormat pipe{};
   /// Empty: people's view on standard output, unless to_files.
@@ -94,6 +95,7 @@ class TranscribeFlags {
   std::string no_speech_ = "0.6", hallucination_silence_, clips_, format_, output_, raw_;
   std::string precision_, memory_, windows_ = "strict";
   int threads_ = 0;
+  CLI::Option* logprob_option_ = nullptr;
 };
 
 /// Adds --stream, --realtime, --step, …; `options` lives as long as the app.

@@ -197,11 +197,12 @@ void TranscribeFlags::add_thresholds(CLI::App& app) {
       ->type_name("FLOAT")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--logprob-threshold,--log-prob-threshold", logprob_,
-                 "Mean log-probability below which to try again; none: don't")
-      ->type_name("FLOAT")
-      ->capture_default_str()
-      ->group(group);
+  logprob_option_ = app.add_option("--logprob-threshold,--log-prob-threshold", logprob_,
+                                   "Mean log-probability below which to try again (Moonshine, "
+                                   "-1.5: to leave out); none: don't")
+                        ->type_name("FLOAT")
+                        ->capture_default_str()
+                        ->group(group);
   app.add_option("--no-speech-threshold", no_speech_,
                  "No-speech probability above which an unlikely window is silence; none: never")
       ->type_name("FLOAT")
@@ -219,9 +220,11 @@ void TranscribeFlags::add_thresholds(CLI::App& app) {
       ->check(CLI::Range(0.01, 0.99))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--vad-model", options_.vad_model,
-                 "Silero VAD: a safetensors file or its folder; without it, level decides")
-      ->type_name("PATH")
+  app.add_option(
+         "--vad-model", options_.vad_model,
+         "What hears speech: vad-runnel (default, in the program), energy (level alone), or a\n"
+         "path: Silero VAD's safetensors file or its folder")
+      ->type_name("NAME|PATH")
       ->group(group);
 }
 
@@ -307,6 +310,7 @@ void TranscribeFlags::apply_decoding() {
   decode.length_penalty = optional_number("length-penalty", length_penalty_);
   decode.compression_ratio_threshold =
       optional_number("compression-ratio-threshold", compression_ratio_);
+  options_.has_logprob_threshold = logprob_option_->count() > 0;
   decode.logprob_threshold = optional_number("logprob-threshold", logprob_);
   decode.no_speech_threshold = optional_number("no-speech-threshold", no_speech_);
   decode.hallucination_silence_threshold =

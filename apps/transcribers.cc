@@ -46,7 +46,9 @@ moonshine::LiveTranscriberOptions moonshine_options(const TranscribeOptions& opt
   if (live.tokens_per_second) settings.tokens_per_second = *live.tokens_per_second;
   if (live.no_text_silence) settings.no_text_silence = *live.no_text_silence;
   settings.speech_threshold = options.decode.vad_threshold;
-  settings.logprob_threshold = options.decode.logprob_threshold;
+  if (options.has_logprob_threshold) {
+    settings.logprob_threshold = options.decode.logprob_threshold;
+  }
   return settings;
 }
 

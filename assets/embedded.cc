@@ -9,6 +9,7 @@
 
 RUNNEL_EMBED(runnel_gtcrn_config, GTCRN_RUNNEL_DIR "/config.json")
 RUNNEL_EMBED(runnel_gtcrn_weights, GTCRN_RUNNEL_DIR "/model.safetensors")
+RUNNEL_EMBED(runnel_vad_weights, VAD_RUNNEL_DIR "/model.safetensors")
 #ifdef MOONSHINE_RUNNEL_EN_DIR
 RUNNEL_EMBED(runnel_moonshine_config, MOONSHINE_RUNNEL_EN_DIR "/config.json")
 RUNNEL_EMBED(runnel_moonshine_tokenizer, MOONSHINE_RUNNEL_EN_DIR "/tokenizer.json")
@@ -30,6 +31,10 @@ std::string_view gtcrn_runnel_config() {
 
 std::span<const std::byte> gtcrn_runnel_weights() {
   return {runnel_gtcrn_weights_begin, runnel_gtcrn_weights_end};
+}
+
+std::span<const std::byte> vad_runnel_weights() {
+  return {runnel_vad_weights_begin, runnel_vad_weights_end};
 }
 
 #ifdef MOONSHINE_RUNNEL_EN_DIR

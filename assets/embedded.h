@@ -10,6 +10,8 @@ namespace runnel::assets {
 /// assets/models/gtcrn-runnel/, see MODEL.md there. 64-byte aligned.
 std::string_view gtcrn_runnel_config();
 std::span<const std::byte> gtcrn_runnel_weights();
+/// assets/models/vad-runnel/, likewise.
+std::span<const std::byte> vad_runnel_weights();
 
 /// assets/models/moonshine-runnel-en/, see MODEL.md there. All empty if the program was built
 /// without that folder. 64-byte aligned.

@@ -6,8 +6,7 @@ install(TARGETS runnel_contract runnel_engine runnel_dsp runnel_assets runnel_mo
         EXPORT runnelTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(room engine dsp assets models rt)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/runnel
-          FILES_MATCHING PATTERN "*.h" PATTERN "models/gtcrn-runnel" EXCLUDE
-          PATTERN "models/moonshine-runnel-en" EXCLUDE)
+          FILES_MATCHING PATTERN "*.h" PATTERN "assets/models" EXCLUDE)
 endforeach()
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/runnel)

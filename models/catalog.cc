@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "assets/embedded.h"
+#include "models/vad.h"
 
 namespace runnel::models {
 namespace {
@@ -17,6 +18,14 @@ constexpr std::array kCatalog = {
                  .sample_rate_hz = 16000,
                  .description = "speech out of noise; trained by Runnel on synthetic speech",
                  .embedded = true},
+    CatalogEntry{.name = kDefaultDetector,
+                 .architecture = "silero",
+                 .task = "speech detection",
+                 .stems = "",
+                 .sample_rate_hz = 16000,
+                 .description = "where somebody speaks; trained by Runnel on synthetic speech",
+                 .embedded = true},
+    // Last: a build may be without it.
     CatalogEntry{.name = kDefaultTranscriber,
                  .architecture = "moonshine",
                  .task = "transcription",
@@ -29,7 +38,7 @@ constexpr std::array kCatalog = {
 }  // namespace
 
 std::span<const CatalogEntry> catalog() {
-  return std::span(kCatalog).first(has_embedded_transcriber() ? kCatalog.size() : 1);
+  return std::span(kCatalog).first(kCatalog.size() - (has_embedded_transcriber() ? 0 : 1));
 }
 
 bool has_embedded_transcriber() { return !assets::moonshine_runnel_en_weights().empty(); }
@@ -44,6 +53,11 @@ moonshine::Checkpoint load_embedded_transcriber() {
                                       .tokenizer = assets::moonshine_runnel_en_tokenizer(),
                                       .weights = assets::moonshine_runnel_en_weights()},
                                      label);
+}
+
+bool is_default(const CatalogEntry& entry) {
+  return entry.name == kDefaultSeparator || entry.name == kDefaultDetector ||
+         entry.name == kDefaultTranscriber;
 }
 
 std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path) {

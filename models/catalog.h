@@ -12,10 +12,10 @@
 namespace runnel::models {
 
 struct CatalogEntry {
-  std::string_view name;          // what -n takes
+  std::string_view name;          // what -n takes, or --vad-model
   std::string_view architecture;  // folder in models/
-  std::string_view task;          // "separation", "transcription"
-  std::string_view stems;         // "speech, background"; empty: text
+  std::string_view task;          // "separation", "speech detection", "transcription"
+  std::string_view stems;         // "speech, background"; empty for other tasks
   int sample_rate_hz;
   std::string_view description;  // one line
   bool embedded;                 // part of the program: nothing to download
@@ -23,6 +23,8 @@ struct CatalogEntry {
 
 /// Those that this build has.
 std::span<const CatalogEntry> catalog();
+/// What its task takes if nothing is asked for.
+bool is_default(const CatalogEntry& entry);
 
 inline constexpr std::string_view kDefaultSeparator = "gtcrn-runnel";
 inline constexpr std::string_view kDefaultTranscriber = "moonshine-runnel-en";

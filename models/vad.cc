@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "assets/embedded.h"
+#include "engine/weights.h"
 #include "models/silero/network.h"
 
 namespace runnel::models {
@@ -136,6 +138,21 @@ std::unique_ptr<SpeechDetector> make_energy_detector() {
 std::unique_ptr<SpeechDetector> make_silero_detector(
     std::shared_ptr<const silero::Weights> weights) {
   return std::make_unique<SileroDetector>(std::move(weights));
+}
+
+std::unique_ptr<SpeechDetector> make_default_detector() {
+  static const auto weights = std::make_shared<const silero::Weights>(engine::Weights::borrow(
+      assets::vad_runnel_weights(), "embedded " + std::string(kDefaultDetector)));
+  return make_silero_detector(weights);
+}
+
+std::unique_ptr<SpeechDetector> make_detector(const std::string& name_or_path) {
+  if (name_or_path.empty() || name_or_path == kDefaultDetector) return make_default_detector();
+  if (name_or_path == kEnergyDetector) return make_energy_detector();
+  if (std::filesystem::exists(name_or_path)) return load_silero_detector(name_or_path);
+  throw std::runtime_error("speech detector '" + name_or_path + "': expected " +
+                           std::string(kDefaultDetector) + ", " + std::string(kEnergyDetector) +
+                           " or the path of Silero's weights, found none of them");
 }
 
 std::unique_ptr<SpeechDetector> load_silero_detector(const std::filesystem::path& path) {

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace runnel::models {
@@ -27,6 +29,9 @@ class SpeechDetector {
   virtual void reset() noexcept = 0;
 };
 
+/// The default: Silero's network with weights trained here, inside the program; shared by all
+/// streams (assets/models/vad-runnel/MODEL.md).
+std::unique_ptr<SpeechDetector> make_default_detector();
 /// Tells speech by level alone, against a noise floor that it follows. No weights. Noise that sets
 /// in counts as speech for up to 3 s, until it has become the floor; a stream that begins with
 /// speech is noticed at its first dip. Nothing below −64 dBFS is speech.
@@ -36,6 +41,12 @@ std::unique_ptr<SpeechDetector> load_silero_detector(const std::filesystem::path
 /// One more stream on loaded weights (models/silero/network.h: silero::load).
 std::unique_ptr<SpeechDetector> make_silero_detector(
     std::shared_ptr<const silero::Weights> weights);
+
+inline constexpr std::string_view kDefaultDetector = "vad-runnel";
+inline constexpr std::string_view kEnergyDetector = "energy";
+/// kDefaultDetector (or nothing), kEnergyDetector, or the path of Silero's weights. Throws
+/// std::runtime_error: what was looked for, what there is.
+std::unique_ptr<SpeechDetector> make_detector(const std::string& name_or_path);
 
 /// Silero's defaults (utils_vad.py).
 struct SpeechSegmenterOptions {

@@ -21,6 +21,7 @@ constexpr double kSoftLine = 0.6;            // of longest_line: from there on a
 constexpr double kShortestLine = 5.0;        // of longest_line
 constexpr double kSpareSeconds = 2.0;        // that a stream holds beyond the longest line
 constexpr double kKeptSeconds = 1.0;         // heard again where a line without words is cut
+constexpr int kWordRest = 6;                 // tokens of a word after the last that was heard
 constexpr int kSpareTokens = 8;              // of a hypothesis, beyond tokens_per_second
 constexpr double kShortStreamSeconds = 1.0;  // too short for a detector to know the noise
 constexpr double kSettlingSeconds = 2.0;     // a detector may miss a voice until then
@@ -55,10 +56,17 @@ const LiveTranscriberOptions& check(const LiveTranscriberOptions& options) {
   expect(in(options.lead_in, 0, 2), "expected a lead-in of 0 to 2 s", options.lead_in);
   expect(in(options.agreeing_passes, 1, 10), "expected 1 to 10 passes to agree",
          options.agreeing_passes);
+  expect(in(options.shown_passes, 1, 10), "expected 1 to 10 passes to agree", options.shown_passes);
   expect(in(options.commit_margin, 0, 5), "expected a margin of 0 to 5 s", options.commit_margin);
   expect(in(options.tokens_per_second, 0, 50), "expected 0 to 50 tokens a second",
          options.tokens_per_second);
   return options;
+}
+
+void drop_sentence_end(std::string& word) {
+  while (word.size() > 2 && (word.ends_with('.') || word.ends_with('?') || word.ends_with('!'))) {
+    word.pop_back();
+  }
 }
 
 /// Of audio that the history and the stream hold.
@@ -252,9 +260,12 @@ bool LiveTranscriber::pass(bool last) {
   state_.pass_fed = state_.fed;
 
   const int fixed = fixed_tokens();
-  const double seconds = recogniser_->frames() / Config::kFramesPerSecond;
-  const int limit = std::clamp(int(tokens_per_second_ * seconds) + kSpareTokens, fixed + 1,
-                               recogniser_->max_tokens());
+  const double until = seconds_of(state_.begin) + recogniser_->frames() / Config::kFramesPerSecond;
+  const double from =
+      state_.committed.empty() ? seconds_of(state_.begin) : state_.committed.back().end;
+  const int limit =
+      std::min(fixed + int(tokens_per_second_ * std::max(0.0, until - from)) + kSpareTokens,
+               recogniser_->max_tokens());
   Pass pass = recogniser_->decode(state_.draft, fixed, limit);
   const Verdict verdict = judge(pass, limit);
   if (verdict == Verdict::kTaken) take(pass);
@@ -272,24 +283,25 @@ bool LiveTranscriber::pass(bool last) {
   return verdict != Verdict::kUnlikely;
 }
 
-/// Takes a loop off the pass's end.
+/// Takes off the pass's end what was not heard.
 LiveTranscriber::Verdict LiveTranscriber::judge(Pass& pass, int limit) const noexcept {
   if (!options_.logprob_threshold) return Verdict::kTaken;
   const auto fixed = std::size_t(fixed_tokens());
   if (pass.tokens.size() <= fixed) return Verdict::kTaken;
-  const int looping = looping_tokens(pass.tokens.subspan(fixed), pass.frames.subspan(fixed));
-  if (looping > 0) {
-    const std::size_t kept = pass.tokens.size() - std::size_t(looping);
-    pass.tokens = pass.tokens.first(kept);
-    pass.logprobs = pass.logprobs.first(kept);
-    pass.frames = pass.frames.first(kept);
-  } else if (!pass.ended && int(pass.tokens.size()) >= limit) {
-    return Verdict::kRunsAway;
+  const std::size_t all = pass.tokens.size();
+  std::size_t kept = fixed + std::size_t(heard_tokens(pass.frames.subspan(fixed)));
+  for (int rest = 0; rest < kWordRest && kept < all; ++rest, ++kept) {  // to the word's end
+    if (recogniser_->begins_word(pass.tokens[kept])) break;
   }
+  kept -= std::size_t(looping_tokens(pass.tokens.subspan(fixed, kept - fixed),
+                                     pass.frames.subspan(fixed, kept - fixed)));
+  if (kept == all && !pass.ended && int(all) >= limit) return Verdict::kRunsAway;
+  pass.tokens = pass.tokens.first(kept);
+  pass.logprobs = pass.logprobs.first(kept);
+  pass.frames = pass.frames.first(kept);
   double sum = 0;
-  for (const float logprob : pass.logprobs.subspan(fixed)) sum += logprob;
-  return sum < *options_.logprob_threshold * double(pass.tokens.size() - fixed) ? Verdict::kUnlikely
-                                                                                : Verdict::kTaken;
+  for (const float logprob : pass.logprobs) sum += logprob;
+  return sum < *options_.logprob_threshold * double(kept) ? Verdict::kUnlikely : Verdict::kTaken;
 }
 
 // The hypothesis.
@@ -425,13 +437,25 @@ void LiveTranscriber::cut(std::size_t words, std::int64_t at, const OnEvent& on_
 
 // Events.
 
+/// Of the tail: those that enough passes agree on.
+std::size_t LiveTranscriber::shown_words() const noexcept {
+  auto token = std::size_t(fixed_tokens());
+  std::size_t count = 0;
+  for (; count < state_.tail.size(); ++count) {
+    const std::size_t end = token + state_.tail[count].tokens.size();
+    for (; token < end; ++token) {
+      if (state_.agreement[token] < options_.shown_passes) return count;
+    }
+  }
+  return count;
+}
+
 void LiveTranscriber::emit_partial(const OnEvent& on_event) {
   std::string shown = std::to_string(state_.committed.size());
   for (const auto& word : state_.committed) shown += word.text;
-  for (const auto& word : state_.tail) shown += word.text;
-  if (shown == last_shown_ || (state_.committed.empty() && state_.tail.empty() && !state_.shown)) {
-    return;
-  }
+  const std::size_t tail = shown_words();
+  for (const auto& word : std::span(state_.tail).first(tail)) shown += word.text;
+  if (shown == last_shown_ || (state_.committed.empty() && tail == 0 && !state_.shown)) return;
   emit(LiveEvent::Kind::kPartial, state_.committed.size(), on_event);
   last_shown_ = std::move(shown);
 }
@@ -445,7 +469,10 @@ void LiveTranscriber::emit(LiveEvent::Kind kind, std::size_t words, const OnEven
   event.words.assign(state_.committed.begin(), end);
   event.committed = int(words);
   if (kind == LiveEvent::Kind::kPartial) {
-    event.words.insert(event.words.end(), state_.tail.begin(), state_.tail.end());
+    const auto shown = state_.tail.begin() + std::ptrdiff_t(shown_words());
+    event.words.insert(event.words.end(), state_.tail.begin(), shown);
+    // A draft ends where the audio does, not the sentence.
+    if (shown != state_.tail.begin()) drop_sentence_end(event.words.back().text);
   }
   event.heard = seconds_of(state_.heard);
   event.start = event.words.empty() ? seconds_of(state_.begin) : event.words.front().start;

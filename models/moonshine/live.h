@@ -36,13 +36,14 @@ struct LiveTranscriberOptions {
   // attention is so far from the newest frame.
   int agreeing_passes = 2;
   double commit_margin = 0.2;
+  int shown_passes = 2;  // in a row agree on a word before it is shown
 
   /// Tokens a second beyond which a hypothesis is made up; 0: 16, or 8 with a vocabulary of more
   /// than 4096, whose tokens are words rather than syllables.
   double tokens_per_second = 0;
   /// A pass whose tokens are less likely on the mean (natural logarithm), run away or repeat
   /// themselves is thrown away. None: every pass counts, for benchmarks with random weights.
-  std::optional<double> logprob_threshold = -1.0;
+  std::optional<double> logprob_threshold = -1.5;
 
   std::string language = "en";  // of events; every public checkpoint is English
 };
@@ -129,6 +130,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
   void cut_by_force(const OnEvent& on_event);
   std::int64_t seam_after(std::size_t word) const noexcept;
   void cut(std::size_t words, std::int64_t at, const OnEvent& on_event);
+  std::size_t shown_words() const noexcept;
   void emit(LiveEvent::Kind kind, std::size_t words, const OnEvent& on_event);
   void emit_partial(const OnEvent& on_event);
 

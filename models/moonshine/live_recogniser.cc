@@ -21,6 +21,9 @@ class StreamRecogniser final : public LiveRecogniser {
     return stream_.decode(draft, fixed, limit, bias_.get());
   }
 
+  bool begins_word(int token) const noexcept override {
+    return stream_.model().tokenizer().begins_word(token);
+  }
   std::vector<LiveWord> words(const Pass& pass, int first) const override {
     const auto from = std::size_t(first);
     Pass rest = pass;

@@ -22,6 +22,7 @@ class LiveRecogniser {
   virtual int frames() const noexcept = 0;
   virtual Pass decode(std::span<const int> draft, int fixed, int limit) noexcept = 0;
 
+  virtual bool begins_word(int token) const noexcept = 0;
   /// Tokens of a pass from its `first` one on, as words that hold all of them in turn. Times are
   /// seconds since the restart. A first token that goes on with a word is a word of its own,
   /// without a leading space.

@@ -14,6 +14,9 @@ constexpr int kFewest = 12;
 constexpr float kFramesPerToken = 2.0f;
 /// So many repeated tokens are a loop wherever attention goes.
 constexpr int kAlways = 64;
+/// Nobody speaks so many tokens in so few frames (6 in 0.12 s).
+constexpr int kStalledTokens = 6;
+constexpr float kStalledFrames = 6.0f;
 
 }  // namespace
 
@@ -30,6 +33,20 @@ int looping_tokens(std::span<const int> tokens, std::span<const float> frames) n
     if (run >= kAlways || moved < kFramesPerToken * float(run)) return run;
   }
   return 0;
+}
+
+int heard_tokens(std::span<const float> frames) noexcept {
+  const int n = int(frames.size());
+  float reached = n > 0 ? frames[0] : 0;  // the farthest so far
+  for (int first = 0; first + kStalledTokens < n; ++first) {
+    reached = std::max(reached, frames[std::size_t(first)]);
+    float later = reached;
+    for (int i = first + 1; i <= first + kStalledTokens; ++i) {
+      later = std::max(later, frames[std::size_t(i)]);
+    }
+    if (later - reached < kStalledFrames) return first + 1;
+  }
+  return n;
 }
 
 }  // namespace runnel::models::moonshine

@@ -9,4 +9,8 @@ namespace runnel::models::moonshine {
 /// would if they were spoken again; 0: none. `frames`: where each token's attention is centred.
 int looping_tokens(std::span<const int> tokens, std::span<const float> frames) noexcept;
 
+/// How many of the first tokens were heard: before attention stops moving on, as it does where a
+/// decoder makes words up after the last that it can hear. All of them if it never stops.
+int heard_tokens(std::span<const float> frames) noexcept;
+
 }  // namespace runnel::models::moonshine

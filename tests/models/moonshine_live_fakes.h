@@ -140,6 +140,7 @@ class ScriptedRecogniser : public LiveRecogniser {
             .decoder_steps = 1};
   }
 
+  bool begins_word(int token) const noexcept override { return token % 2 == 0; }
   /// Token 2n is word n, 2n + 1 its end: a point or nothing.
   std::vector<LiveWord> words(const Pass& pass, int first) const override {
     std::vector<LiveWord> words;

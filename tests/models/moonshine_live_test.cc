@@ -74,19 +74,25 @@ TEST(MoonshineLive, SpeechThatLastsToTheEndOfTheStreamIsNotLost) {
   EXPECT_EQ(final_words(result.events), words_up_to(10));
 }
 
-TEST(MoonshineLive, WordsAreShownAtOnceAndCommittedWithinASecond) {
+TEST(MoonshineLive, WordsAreShownAfterTwoPassesAndCommittedWithinASecond) {
   const Outcome result = run(audio_of({{0, 8}}, 8));
   std::vector<double> shown(20, -1), committed(20, -1);
   for (const auto& event : result.events) {
     for (std::size_t i = 0; i < event.words.size(); ++i) {
-      if (event.words[i].text.substr(1) != testing::numbered_word(int(i))) continue;
+      std::string word = event.words[i].text.substr(1), expected = testing::numbered_word(int(i));
+      const bool is_draft = int(i) >= event.committed;
+      if (is_draft && i + 1 == event.words.size()) {
+        EXPECT_FALSE(ends_sentence(word)) << "where audio ends no sentence need end";
+        std::erase(expected, '.');
+      }
+      if (word != expected) continue;
       if (shown[i] < 0) shown[i] = event.heard;
       if (committed[i] < 0 && int(i) < event.committed) committed[i] = event.heard;
     }
   }
   for (int i = 0; i < 18; ++i) {
     const double end = (i + 1) * testing::kWordSeconds;
-    EXPECT_LT(shown[std::size_t(i)] - end, 0.6) << i;
+    EXPECT_LT(shown[std::size_t(i)] - end, 0.85) << i;
     EXPECT_LT(committed[std::size_t(i)] - end, 1.1) << i;
   }
 }
@@ -260,7 +266,7 @@ TEST(MoonshineLive, NoiseInWhichNothingIsHeardGivesNothingAndKeepsTheStreamShort
 
 TEST(MoonshineLive, AnUnlikelyPassGivesNoText) {
   const auto mumble = [](const Log&, Hypothesis& heard) {
-    for (float& logprob : heard.logprobs) logprob = -1.5f;
+    for (float& logprob : heard.logprobs) logprob = -1.6f;
   };
   const Outcome result = run(audio_of({{0, 6}}, 8), {}, 512, mumble);
   EXPECT_THAT(result.events, IsEmpty());
@@ -292,9 +298,7 @@ TEST(MoonshineLive, AHypothesisIsNoLongerThanSomebodyCanSpeak) {
   const Outcome result = run(audio_of({{0, 4}}, 6), {}, 512, babble);
   expect_well_formed(result.events);
   EXPECT_LE(result.log->last_limit, int(16 * 4.7) + 8);
-  EXPECT_GT(result.totals.rejected_passes, 5);
-  for (const auto& event : result.events) EXPECT_LE(event.words.size(), 5u);
-  EXPECT_FALSE(final_words(result.events).empty());  // what was heard before
+  EXPECT_EQ(final_words(result.events), words_up_to(10));  // the rest is taken off
 }
 
 TEST(MoonshineLive, CommittedWordsAreNeverTakenBackWhateverIsHeard) {
@@ -414,6 +418,16 @@ TEST(Runaway, ALoopIsWhatRepeatsWithoutAttentionMovingOn) {
     frames.push_back(frames.back() + 4);
   }
   EXPECT_EQ(looping_tokens(tokens, frames), 78);
+}
+
+TEST(Runaway, WhatComesAfterAttentionStopsWasNotHeard) {
+  std::vector<float> frames;
+  for (int i = 0; i < 20; ++i) frames.push_back(4 * float(i) + (i % 3 == 0 ? -5 : 0));
+  EXPECT_EQ(heard_tokens(frames), 20);
+  EXPECT_EQ(heard_tokens(std::vector<float>{7, 7, 7, 8, 8}), 5);  // the pieces of a word
+  for (int i = 0; i < 10; ++i) frames.push_back(70 + float(i % 4));
+  EXPECT_EQ(heard_tokens(frames), 20);
+  EXPECT_EQ(heard_tokens({}), 0);
 }
 
 }  // namespace

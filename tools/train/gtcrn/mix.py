@@ -36,7 +36,8 @@ def active_rms(x):
 class Mixer:
     """Draws batches of pairs from banks of speech and noise."""
 
-    def __init__(self, speech_path, noise_clips, device, seed):
+    def __init__(self, speech_path, noise_clips, device, seed,
+                 types=noise.TYPES):
         data = np.load(speech_path)
         self.device = device
         self.audio = torch.from_numpy(data["audio"]).to(device)
@@ -44,7 +45,7 @@ class Mixer:
         self.start, self.length = start[:-1], start.diff()
         self.rng = torch.Generator(device).manual_seed(seed)
         self.noises = noise.bank(noise_clips, 8 * RATE, device, seed,
-                                 self.speech)
+                                 self.speech, types)
 
     def uniform(self, low, high, *shape):
         r = torch.rand(*shape, device=self.device, generator=self.rng)
@@ -129,6 +130,19 @@ class Mixer:
                             size)
         return y[:, :x.shape[1]]
 
+    def channel(self, x):
+        """An equaliser and band limits, as gains [B, F] for rfft of x."""
+        count, n = x.shape
+        spread = self.uniform(0, 5, count, 1) * self.chance(0.7, count)
+        gain = self.curve(x, 8, spread)
+        hz = torch.linspace(0, 8000, n // 2 + 1, device=self.device)
+        top = torch.where(self.chance(0.15, count),
+                          self.uniform(3000, 7500, count, 1), 20000.0)
+        floor = torch.where(self.chance(0.3, count),
+                            self.uniform(40, 300, count, 1), 1.0)
+        gain = gain / (1 + (hz / top) ** 16).sqrt()
+        return gain / (1 + (floor / hz.clamp(min=1)) ** 6).sqrt()
+
     def batch(self, count, n, snr=None):
         """Return (noisy, target), both [count, n].
 
@@ -168,16 +182,8 @@ class Mixer:
         noises = noises * 10 ** (-db / 20)
         speech, target = speech * gate, target * gate
 
-        # One recording channel for both: equaliser, band limit.
-        spread = self.uniform(0, 5, count, 1) * self.chance(0.7, count)
-        gain = self.curve(speech, 8, spread)
-        hz = torch.linspace(0, 8000, n // 2 + 1, device=self.device)
-        top = torch.where(self.chance(0.15, count),
-                          self.uniform(3000, 7500, count, 1), 20000.0)
-        floor = torch.where(self.chance(0.3, count),
-                            self.uniform(40, 300, count, 1), 1.0)
-        gain = gain / (1 + (hz / top) ** 16).sqrt()
-        gain = gain / (1 + (floor / hz.clamp(min=1)) ** 6).sqrt()
+        # One recording channel for both.
+        gain = self.channel(speech)
         pair = torch.fft.rfft(torch.stack([speech + noises, target]))
         noisy, target = torch.fft.irfft(pair * gain, n=n)
 

@@ -379,17 +379,17 @@ def normalise(x):
     return x * (0.98 / x.abs().amax(1, keepdim=True)).clamp(max=1)
 
 
-def bank(count, samples, device, seed, speech):
+def bank(count, samples, device, seed, speech, types=TYPES):
     """Return int16 noises [count, samples]; a third are sums of two types."""
     out = torch.empty(count, samples, dtype=torch.int16, device=device)
     chunk, done = 64, 0
     while done < count:
         maker = Maker(chunk, samples, device, seed * 7919 + done, speech)
-        kinds = TYPES[(done // chunk) % len(TYPES)]
+        kinds = types[(done // chunk) % len(types)]
         x = normalise(kinds(maker))
-        other = torch.randint(len(TYPES), (1,), device=device,
+        other = torch.randint(len(types), (1,), device=device,
                               generator=maker.rng).item()
-        y = normalise(TYPES[other](maker)) * maker.log_uniform(0.1, 2, 1)
+        y = normalise(types[other](maker)) * maker.log_uniform(0.1, 2, 1)
         x = normalise(x + y * (maker.uniform(0, 1, 1) < 0.35))
         take = min(chunk, count - done)
         out[done:done + take] = (x[:take] * 32767).round().to(torch.int16)

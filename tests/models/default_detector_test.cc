@@ -1,0 +1,196 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dsp/resampler.h"
+#include "models/catalog.h"
+#include "models/vad.h"
+#include "tests/models/test_audio.h"
+
+namespace runnel::models {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::read_mono;
+
+constexpr int kBlock = SpeechDetector::kBlock;
+constexpr int kRate = 16000;
+
+struct Clip {
+  std::string file;
+  std::vector<float> samples;
+  std::string speech;  // '0' or '1' for each block
+  std::vector<double> probabilities;
+};
+
+/// Held-out voices in held-out noises at 5 dB (tools/train/vad/fixtures.py).
+std::vector<Clip> clips() {
+  const std::string folder = "tests/fixtures/vad/";
+  const auto json = nlohmann::json::parse(std::ifstream(folder + "expected.json"));
+  std::vector<Clip> result;
+  for (const auto& clip : json.at("clips")) {
+    const std::string file = clip.at("file");
+    result.push_back({.file = file,
+                      .samples = read_mono(folder + file),
+                      .speech = clip.at("speech"),
+                      .probabilities = clip.at("probabilities")});
+  }
+  return result;
+}
+
+std::vector<float> probabilities(SpeechDetector& detector, const std::vector<float>& samples) {
+  std::vector<float> result;
+  for (std::size_t at = 0; at + kBlock <= samples.size(); at += kBlock) {
+    result.push_back(detector.step(std::span<const float, kBlock>(samples.data() + at, kBlock)));
+  }
+  return result;
+}
+
+float most_of(const std::vector<float>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
+double share_of_speech(const std::vector<float>& found) {
+  return double(std::count_if(found.begin(), found.end(), [](float p) { return p >= 0.5f; })) /
+         double(found.size());
+}
+
+std::vector<float> scaled(std::vector<float> samples, double db) {
+  for (float& sample : samples) sample = float(sample * std::pow(10, db / 20));
+  return samples;
+}
+
+/// White, or with a pole at 50 Hz: rumble.
+std::vector<float> steady_noise(int n, bool rumble, double dbfs, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0, 1);
+  const double pole = rumble ? std::exp(-2 * M_PI * 50 / kRate) : 0.0;
+  const double gain = std::pow(10, dbfs / 20) * std::sqrt(1 - pole * pole);
+  std::vector<float> samples;
+  double last = 0;
+  for (int i = 0; i < n; ++i) {
+    last = pole * last + gain * normal(random);
+    samples.push_back(float(last));
+  }
+  return samples;
+}
+
+TEST(DefaultDetector, EqualsTheTrainedNetwork) {
+  for (const Clip& clip : clips()) {
+    const auto found = probabilities(*make_default_detector(), clip.samples);
+    ASSERT_EQ(found.size(), clip.probabilities.size()) << clip.file;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], clip.probabilities[i], 1e-4) << clip.file << ' ' << i;
+    }
+  }
+}
+
+TEST(DefaultDetector, FindsUnknownVoicesInUnknownNoisesAtFiveDecibels) {
+  for (const double gain_db : {-10.0, 0.0, 25.0}) {
+    int hits = 0, found_speech = 0, speech = 0;
+    for (const Clip& clip : clips()) {
+      const auto found = probabilities(*make_default_detector(), scaled(clip.samples, gain_db));
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        const bool is_speech = clip.speech.at(i) == '1', heard = found[i] >= 0.5f;
+        hits += is_speech && heard;
+        found_speech += heard;
+        speech += is_speech;
+      }
+    }
+    const double f1 = 2.0 * hits / (found_speech + speech);
+    RecordProperty("f1_at_" + std::to_string(int(gain_db)) + "_dB", std::to_string(f1));
+    EXPECT_GE(f1, 0.95) << gain_db << " dB";
+  }
+}
+
+TEST(DefaultDetector, HearsNoSpeechInSilenceOrNoise) {
+  const auto detector = make_default_detector();
+  EXPECT_LT(most_of(probabilities(*detector, std::vector<float>(60 * kRate))), 0.5f);
+  for (const bool rumble : {false, true}) {
+    for (const double dbfs : {-80.0, -60.0, -45.0, -30.0, -20.0, -10.0}) {
+      detector->reset();
+      auto samples = std::vector<float>(kRate);  // noise sets in
+      const auto noise = steady_noise(20 * kRate, rumble, dbfs, unsigned(100 - dbfs));
+      samples.insert(samples.end(), noise.begin(), noise.end());
+      EXPECT_LT(most_of(probabilities(*detector, samples)), 0.5f)
+          << (rumble ? "rumble " : "white ") << dbfs;
+    }
+  }
+  // Mains hum with harmonics, and a click twice a second.
+  std::vector<float> hum(20 * kRate), clicks(20 * kRate);
+  for (std::size_t i = 0; i < hum.size(); ++i) {
+    for (int k = 1; k <= 5; ++k)
+      hum[i] += float(0.03 / k * std::sin(2 * M_PI * 50 * k * i / kRate));
+    if (i % 8000 == 0) clicks[i] = 0.5f;
+  }
+  for (const auto& samples : {hum, clicks}) {
+    detector->reset();
+    EXPECT_LT(most_of(probabilities(*detector, samples)), 0.5f);
+  }
+}
+
+TEST(DefaultDetector, HoursOfNoiseDoNotMakeItDeaf) {
+  const auto detector = make_default_detector();
+  const Clip clip = clips().front();
+  const auto alone = probabilities(*detector, clip.samples);
+  const auto noise = steady_noise(60 * kRate, false, -45, 1);
+  for (int minute = 0; minute < 15; ++minute) {
+    EXPECT_EQ(share_of_speech(probabilities(*detector, noise)), 0.0) << minute;
+  }
+  EXPECT_NEAR(share_of_speech(probabilities(*detector, clip.samples)), share_of_speech(alone),
+              0.05);
+}
+
+TEST(DefaultDetector, HearsPeopleAndNoMusicInTheSharedRecordings) {
+  const std::string folder = "../shared/audio/";
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not beside this checkout";
+  EXPECT_GT(share_of_speech(probabilities(*make_default_detector(), read_mono(folder + "jfk.wav"))),
+            0.5);
+  EXPECT_GT(
+      share_of_speech(probabilities(*make_default_detector(), read_mono(folder + "beckett.wav"))),
+      0.3);
+  auto music = read_mono(folder + "test_24k.wav");
+  dsp::Resampler resampler(24000, kRate, 1, int(music.size()));
+  resampler.push({{music.data(), 1, int(music.size()), int(music.size())}, {0, 24000}});
+  resampler.flush();
+  std::vector<float> samples;
+  for (AudioChunk chunk; resampler.pop(chunk);) {
+    const auto row = chunk.samples.row(0);
+    samples.insert(samples.end(), row.begin(), row.end());
+  }
+  EXPECT_EQ(share_of_speech(probabilities(*make_default_detector(), samples)), 0.0);
+}
+
+TEST(MakeDetector, TakesANameOrAPathAndSaysWhatThereIs) {
+  const Clip clip = clips().front();
+  const auto trained = probabilities(*make_default_detector(), clip.samples);
+  EXPECT_EQ(probabilities(*make_detector(""), clip.samples), trained);
+  EXPECT_EQ(probabilities(*make_detector("vad-runnel"), clip.samples), trained);
+  EXPECT_EQ(probabilities(*make_detector("assets/models/vad-runnel"), clip.samples), trained);
+  EXPECT_EQ(probabilities(*make_detector("energy"), clip.samples),
+            probabilities(*make_energy_detector(), clip.samples));
+  try {
+    make_detector("no-such-detector");
+    FAIL() << "accepted";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(),
+                 "speech detector 'no-such-detector': expected vad-runnel, energy or the path of "
+                 "Silero's weights, found none of them");
+  }
+  const auto listed = catalog();
+  EXPECT_TRUE(std::any_of(listed.begin(), listed.end(), [](const CatalogEntry& entry) {
+    return entry.name == kDefaultDetector && is_default(entry);
+  }));
+}
+
+}  // namespace
+}  // namespace runnel::models
