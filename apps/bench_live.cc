@@ -93,8 +93,9 @@ void add_model(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1024))
       ->group(group);
   app.add_flag("!--no-vad", transcribe.vad, "Everything is speech")->group(group);
-  app.add_option("--vad-model", transcribe.vad_model, "Silero VAD: a safetensors file or folder")
-      ->type_name("PATH")
+  app.add_option("--vad-model", transcribe.vad_model,
+                 "What hears speech: vad-runnel (default), energy, or a path of Silero VAD's")
+      ->type_name("NAME|PATH")
       ->group(group);
   app.add_option("--max-tokens", transcribe.decode.max_tokens, "Whisper: of a window")
       ->check(CLI::PositiveNumber)
@@ -125,13 +126,17 @@ LiveBenchModel load(const CLI::App& app, const Options& options) {
     transcribe.decode.no_speech_threshold.reset();
   }
   LiveBenchModel result;
-  result.description = {{"model", model.label()},
-                        {"random_weights", model.random_weights()},
-                        {"isa", std::string(name(engine::chosen_isa()))},
-                        {"threads", model.compute.threads},
-                        {"encoder_precision", std::string(name(model.compute.encoder))},
-                        {"decoder_precision", std::string(name(model.compute.decoder))},
-                        {"weight_bytes", model.weight_bytes()}};
+  result.description = {
+      {"model", model.label()},
+      {"random_weights", model.random_weights()},
+      {"isa", std::string(name(engine::chosen_isa()))},
+      {"threads", model.compute.threads},
+      {"encoder_precision", std::string(name(model.compute.encoder))},
+      {"decoder_precision", std::string(name(model.compute.decoder))},
+      {"weight_bytes", model.weight_bytes()},
+      {"detector", !transcribe.vad                ? "none"
+                   : transcribe.vad_model.empty() ? std::string(models::kDefaultDetector)
+                                                  : transcribe.vad_model}};
   result.make_transcriber = [transcribe, model] {
     return make_live_transcriber(transcribe, model);
   };
