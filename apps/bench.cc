@@ -15,6 +15,8 @@ constexpr const char* kExamples = R"(Examples:
   runnel bench gtcrn --block-frames 64 256 1024 --json
   runnel bench ops --filter base           kernels beside this machine's ceilings and Eigen
   runnel bench whisper --random-weights whisper-base
+  runnel bench moonshine --random-weights tiny
+  runnel bench live talk.wav --reference talk.txt --html talk.html
 
 Without a name: gtcrn, whose options these are.)";
 
@@ -30,6 +32,11 @@ constexpr const char* kWhisperExamples = R"(Examples:
   runnel bench whisper --random-weights whisper-base
   runnel bench whisper --random-weights whisper-large-v3-turbo --threads 2 --precision bfloat16
   runnel bench whisper --model whisper-small/ --json)";
+
+constexpr const char* kMoonshineExamples = R"(Examples:
+  runnel bench moonshine --random-weights tiny                 on one thread, then on all cores
+  runnel bench moonshine --random-weights medium --threads 2 --precision int8
+  runnel bench moonshine --model moonshine-streaming-small/ --json)";
 
 void add_gtcrn_options(CLI::App& app, GtcrnBenchOptions& options) {
   app.add_option("-n,--name", options.model, "Model: a name or a path")->capture_default_str();
@@ -90,6 +97,26 @@ CLI::App* add_whisper(CLI::App& bench, WhisperBenchOptions& options) {
   return app;
 }
 
+CLI::App* add_moonshine(CLI::App& bench, MoonshineBenchOptions& options) {
+  CLI::App* app =
+      bench.add_subcommand("moonshine", "A Moonshine Streaming model, as live captions use it");
+  app->footer(kMoonshineExamples);
+  auto* model = app->add_option("--model", options.model, "Folder of a checkpoint");
+  app->add_option("--random-weights", options.random_weights,
+                  "Shape of a public model: tiny, small or medium, not its weights")
+      ->excludes(model);
+  app->add_option("--precision", options.precision, "Of the weights")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16", "int8"}))
+      ->capture_default_str();
+  app->add_option("--threads", options.threads, "Threads (one, then the physical cores)")
+      ->check(CLI::Range(1, 1024));
+  app->add_option("--rounds", options.rounds, "Times that each part is measured")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_flag("--json", options.json, "As JSON");
+  return app;
+}
+
 /// Options of `bench` itself are gtcrn's: in front of another name they would be lost.
 void refuse_options_of(const CLI::App& bench, const CLI::App& what) {
   for (const CLI::Option* option : bench.get_options()) {
@@ -110,6 +137,7 @@ Subcommand add_bench(CLI::App& root) {
     GtcrnBenchOptions gtcrn;
     OpsBenchOptions ops;
     WhisperBenchOptions whisper;
+    MoonshineBenchOptions moonshine;
   };
   auto options = std::make_shared<All>();
   options->gtcrn.model = models::kDefaultSeparator;
@@ -122,12 +150,16 @@ Subcommand add_bench(CLI::App& root) {
   }
   CLI::App* ops = add_ops(*app, options->ops);
   CLI::App* whisper = add_whisper(*app, options->whisper);
-  return {app, [app, ops, whisper, options] {
-            for (const CLI::App* other : {ops, whisper}) {
+  CLI::App* moonshine = add_moonshine(*app, options->moonshine);
+  const Subcommand live = add_live_bench(*app);
+  return {app, [app, ops, whisper, moonshine, live, options] {
+            for (const CLI::App* other : {ops, whisper, moonshine, live.app}) {
               if (app->got_subcommand(other)) refuse_options_of(*app, *other);
             }
             if (app->got_subcommand(ops)) return run_ops_bench(options->ops);
             if (app->got_subcommand(whisper)) return run_whisper_bench(options->whisper);
+            if (app->got_subcommand(moonshine)) return run_moonshine_bench(options->moonshine);
+            if (app->got_subcommand(live.app)) return live.run();
             return run_gtcrn_bench(options->gtcrn);
           }};
 }

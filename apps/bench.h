@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/subcommand.h"
+
 namespace runnel::apps {
 
 struct GtcrnBenchOptions {
@@ -34,9 +36,21 @@ struct WhisperBenchOptions {
   bool json = false;
 };
 
+struct MoonshineBenchOptions {
+  std::string model;           // folder
+  std::string random_weights;  // or the name of a public shape, also without "moonshine-streaming-"
+  std::string precision = "auto";
+  int threads = 0;  // 0: one, then the physical cores
+  int rounds = 5;
+  bool json = false;
+};
+
 int run_gtcrn_bench(GtcrnBenchOptions options);
 int run_ops_bench(const OpsBenchOptions& options);
 int run_whisper_bench(const WhisperBenchOptions& options);
+int run_moonshine_bench(const MoonshineBenchOptions& options);
+/// `runnel bench live`, below `bench`.
+Subcommand add_live_bench(CLI::App& bench);
 
 /// Live streams on one thread in open loop: misses of the hop, memory of one more stream.
 nlohmann::json bench_streams(const GtcrnBenchOptions& options);

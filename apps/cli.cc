@@ -22,7 +22,8 @@ constexpr int kUsage = 2;
 constexpr const char* kExamples = R"(Examples:
   runnel separate meeting.wav                  separated/gtcrn-runnel/meeting/{speech,background}.wav
   runnel separate mic                          hear yourself without the noise (Ctrl-C ends)
-  runnel transcribe talk.mp3 -m base -f srt    subtitles of a talk
+  runnel transcribe mic                        captions while you speak
+  runnel transcribe talk.mp3 -f srt            subtitles of a talk
   cat a.wav | runnel separate - -o - > b.wav   as a filter in a pipe
   runnel latency --pipeline                    where the milliseconds go
   runnel completion bash > ~/.local/share/bash-completion/completions/runnel

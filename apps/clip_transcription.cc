@@ -7,15 +7,15 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::kSampleRateHz;
-using models::whisper::Segment;
-using models::whisper::Summary;
+using models::kSpeechRateHz;
+using models::Segment;
+using models::Summary;
 
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr double kLongestSeconds = 1e9;  // 30 years; keeps the product in range
 
 std::int64_t to_samples(double seconds) {
-  return std::llround(std::min(seconds, kLongestSeconds) * kSampleRateHz);
+  return std::llround(std::min(seconds, kLongestSeconds) * kSpeechRateHz);
 }
 
 /// `past` and then `next`.
@@ -33,7 +33,7 @@ Summary joined(Summary past, const Summary& next) {
 
 }  // namespace
 
-ClipTranscription::ClipTranscription(models::whisper::Transcriber& transcriber,
+ClipTranscription::ClipTranscription(RecordingTranscriber& transcriber,
                                      const std::vector<double>& clips)
     : transcriber_(transcriber) {
   for (std::size_t i = 0; i < clips.size(); i += 2) {
@@ -45,13 +45,13 @@ ClipTranscription::ClipTranscription(models::whisper::Transcriber& transcriber,
 }
 
 ClipTranscription::OnSegment ClipTranscription::placed(const OnSegment& on_segment) {
-  const double offset = double(clips_[current_].begin) / kSampleRateHz;
+  const double offset = double(clips_[current_].begin) / kSpeechRateHz;
   return [this, offset, &on_segment](const Segment& found) {
     Segment segment = found;
     segment.id = segments_++;
     segment.start += offset;
     segment.end += offset;
-    for (models::whisper::Word& word : segment.words) {
+    for (models::Word& word : segment.words) {
       word.start += offset;
       word.end += offset;
     }
@@ -83,7 +83,7 @@ void ClipTranscription::finish(const OnSegment& on_segment) {
 
 void ClipTranscription::end_clip(const OnSegment& on_segment) {
   transcriber_.finish(placed(on_segment));
-  const Summary& summary = transcriber_.summary();
+  const Summary summary = transcriber_.summary();
   past_ = has_past_ ? joined(past_, summary) : summary;
   has_past_ = true;
   ++current_;
@@ -95,8 +95,8 @@ void ClipTranscription::end_clip(const OnSegment& on_segment) {
 }
 
 double ClipTranscription::done_seconds() const {
-  if (at_end() || position_ < clips_[current_].begin) return double(position_) / kSampleRateHz;
-  return double(clips_[current_].begin) / kSampleRateHz + transcriber_.done_seconds();
+  if (at_end() || position_ < clips_[current_].begin) return double(position_) / kSpeechRateHz;
+  return double(clips_[current_].begin) / kSpeechRateHz + transcriber_.done_seconds();
 }
 
 Summary ClipTranscription::summary() const {
@@ -105,7 +105,7 @@ Summary ClipTranscription::summary() const {
   if (is_open || !has_past_) {
     all = has_past_ ? joined(past_, transcriber_.summary()) : transcriber_.summary();
   }
-  all.duration = double(position_) / kSampleRateHz;
+  all.duration = double(position_) / kSpeechRateHz;
   return all;
 }
 

@@ -1,11 +1,11 @@
-// One recording, or stretches of it, through a Transcriber.
+// One recording, or stretches of it, through a transcriber.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "models/whisper/transcriber.h"
+#include "apps/transcribers.h"
 
 namespace runnel::apps {
 
@@ -13,11 +13,11 @@ namespace runnel::apps {
 /// out is heard or prompts), and puts times and ids right. One thread.
 class ClipTranscription {
  public:
-  using OnSegment = models::whisper::Transcriber::OnSegment;
+  using OnSegment = RecordingTranscriber::OnSegment;
 
   /// `clips`: seconds where stretches start and end, in turn, not falling; if the last end lacks it
   /// is the recording's. Empty: the whole recording.
-  ClipTranscription(models::whisper::Transcriber& transcriber, const std::vector<double>& clips);
+  ClipTranscription(RecordingTranscriber& transcriber, const std::vector<double>& clips);
 
   /// 16 kHz mono.
   void push(std::span<const float> samples, const OnSegment& on_segment);
@@ -30,7 +30,7 @@ class ClipTranscription {
   double done_seconds() const;
   /// Of all stretches; the language is the first one's, durations are of the whole audio so far and
   /// of what was transcribed.
-  models::whisper::Summary summary() const;
+  models::Summary summary() const;
 
  private:
   struct Clip {
@@ -40,12 +40,12 @@ class ClipTranscription {
   void end_clip(const OnSegment& on_segment);
   OnSegment placed(const OnSegment& on_segment);
 
-  models::whisper::Transcriber& transcriber_;
+  RecordingTranscriber& transcriber_;
   std::vector<Clip> clips_;
   std::size_t current_ = 0;
   std::int64_t position_ = 0;  // samples pushed
   int segments_ = 0;
-  models::whisper::Summary past_;  // of the stretches that are over
+  models::Summary past_;  // of the stretches that are over
   bool has_past_ = false;
 };
 

@@ -6,36 +6,13 @@
 #include <vector>
 
 #include "apps/latency.h"
+#include "apps/page.h"
 #include "apps/text.h"
 
 namespace runnel::apps {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kStyle = R"(
-:root{color-scheme:light dark;--ink:#1b1f24;--dim:#5b6570;--paper:#fbfbfa;--card:#fff;--line:#dfe3e8;
---a:#2563eb;--b:#0d9488;--c:#d97706;--d:#7c3aed;--bad:#dc2626}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--dim:#9aa4af;--paper:#14171a;--card:#1c2024;
---line:#30363d;--a:#60a5fa;--b:#2dd4bf;--c:#fbbf24;--d:#a78bfa;--bad:#f87171}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:960px;margin:0 auto;padding:40px 20px 64px}
-h1{font-size:28px;margin:0 0 4px}h2{font-size:18px;margin:0 0 4px}
-p{color:var(--dim);margin:0 0 16px}
-section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:20px 24px;
-margin-top:20px}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-top:24px}
-.figures div{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 18px}
-.figures b{display:block;font-size:26px;font-variant-numeric:tabular-nums}
-.figures span{color:var(--dim);font-size:14px}
-svg{width:100%;height:auto;display:block}
-svg text{fill:var(--dim);font:12px system-ui,sans-serif}svg .ink{fill:var(--ink)}
-.grid{stroke:var(--line)}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:6px 8px;border-bottom:1px solid var(--line)}
-th{color:var(--dim);font-weight:500;font-size:14px}th:first-child,td:first-child{text-align:left}
-footer{color:var(--dim);font-size:14px;margin-top:24px})";
 
 struct Stage {
   std::string title;
@@ -52,8 +29,6 @@ std::vector<Stage> stages_of(const json& report) {
 }
 
 double value(const json& stats, const char* key) { return stats[key].get<double>(); }
-
-std::string number(double x, int digits = 1) { return fixed(x, digits); }
 
 /// A logarithmic axis in ms over [low, high], drawn between two x positions.
 struct LogAxis {
@@ -78,13 +53,6 @@ struct LogAxis {
     return svg;
   }
 };
-
-std::string rectangle(double x, double y, double width, double height, const std::string& color,
-                      double opacity, const std::string& title) {
-  return "<rect rx='3' x='" + number(x) + "' y='" + number(y) + "' width='" +
-         number(std::max(width, 1.5)) + "' height='" + number(height) + "' fill='" + color +
-         "' opacity='" + number(opacity, 2) + "'><title>" + html_escape(title) + "</title></rect>";
-}
 
 /// A bar a stage: solid to p50, lighter to p99, a thin line to the maximum.
 std::string stage_bars(const json& report) {
@@ -191,10 +159,6 @@ std::string table_row(const std::string& title, const json& stats) {
   return row + "</tr>";
 }
 
-std::string figure(const std::string& big, const std::string& small) {
-  return "<div><b>" + big + "</b><span>" + small + "</span></div>";
-}
-
 std::string heading(const json& report) {
   return "<h1>Delay of " + html_escape(report["model"].get<std::string>()) + "</h1><p>" +
          std::to_string(report["input"]["rate_hz"].get<int>()) + " Hz in blocks of " +
@@ -209,11 +173,7 @@ std::string heading(const json& report) {
 
 std::string pipeline_page(const json& report) {
   const json& counters = report["counters"];
-  std::string page =
-      "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-      "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-      "<title>runnel latency</title><style>" +
-      std::string(kStyle) + "</style></head><body><main>" + heading(report);
+  std::string page = page_head("runnel latency") + heading(report);
   page += "<div class='figures'>" +
           figure(number(value(report["end_to_end"], "p50_ms"), 1) + " ms", "end to end, p50") +
           figure(number(report["algorithmic_latency"]["ms"], 1) + " ms", "algorithmic") +
@@ -241,9 +201,8 @@ std::string pipeline_page(const json& report) {
   for (const Stage& stage : stages_of(report)) page += table_row(stage.title, *stage.stats);
   page += table_row("arrival to stems", report["stages"]["reaction"]) +
           table_row("end to end", report["end_to_end"]) + "</table></section>";
-  return page + "<footer>runnel " + report["versions"]["runnel"].get<std::string>() +
-         "; worker: " + html_escape(report["worker"]["summary"].get<std::string>()) +
-         "</footer></main></body></html>\n";
+  return page + page_foot("runnel " + report["versions"]["runnel"].get<std::string>() +
+                          "; worker: " + report["worker"]["summary"].get<std::string>());
 }
 
 }  // namespace runnel::apps

@@ -15,7 +15,8 @@ namespace {
 using models::LiveEvent;
 using nlohmann::ordered_json;
 
-constexpr const char* kClearLine = "\r\x1b[K";
+constexpr const char* kClearRest = "\x1b[K";   // of the line
+constexpr const char* kClearBelow = "\x1b[J";  // and all lines below
 constexpr const char* kDim = "\x1b[2m";
 constexpr const char* kPlain = "\x1b[0m";
 constexpr int kUsualColumns = 80;
@@ -25,14 +26,15 @@ double score(double value) { return std::round(value * 1e6) / 1e6; }
 
 class LiveJsonl : public LiveOutput {
  public:
-  LiveJsonl(TextOutput output, bool random_weights)
-      : output_(std::move(output)), random_weights_(random_weights) {}
+  LiveJsonl(TextOutput output, const TranscriptInfo& info)
+      : output_(std::move(output)), source_(info.input), random_weights_(info.random_weights) {}
   void event(const TimedEvent& event) override {
-    output_.write(dump(live_event_json(event, random_weights_)) + "\n");
+    output_.write(dump(live_event_json(event, source_, random_weights_)) + "\n");
   }
 
  private:
   TextOutput output_;
+  const std::string source_;
   const bool random_weights_;
 };
 
@@ -41,7 +43,7 @@ class LiveSegments : public LiveOutput {
   explicit LiveSegments(std::unique_ptr<TranscriptWriter> writer) : writer_(std::move(writer)) {}
   void event(const TimedEvent& timed) override {
     if (timed.event.kind == LiveEvent::Kind::kPartial || timed.event.words.empty()) return;
-    models::whisper::Segment segment = segment_of(timed.event);
+    models::Segment segment = segment_of(timed.event);
     segment.id = next_id_++;
     writer_->segment(segment);
   }
@@ -60,26 +62,28 @@ int terminal_columns() {
 
 class LiveTerminal : public LiveOutput {
  public:
-  LiveTerminal(TextOutput output, const TranscriptInfo& info, bool in_place, bool colors)
-      : output_(std::move(output)),
-        lines_(TextOutput::standard_output(), info, colors, nullptr),
-        in_place_(in_place) {}
+  LiveTerminal(std::shared_ptr<LiveScreen> screen, const TranscriptInfo& info,
+               const std::string& tag, bool colors)
+      : screen_(std::move(screen)),
+        source_(screen_->add_source()),
+        tag_(tag.empty() ? "" : "[" + one_line(tag) + "] "),
+        lines_(TextOutput::standard_output(), info, colors, nullptr) {}
 
   void event(const TimedEvent& timed) override {
-    if (in_place_) {
-      const bool running = timed.event.kind == LiveEvent::Kind::kPartial;
-      output_.write(kClearLine +
-                    (running ? running_line(timed.event, terminal_columns() - 1) : ""));
+    const LiveEvent& event = timed.event;
+    if (event.kind == LiveEvent::Kind::kPartial) {
+      const int columns = terminal_columns() - 1 - display_width(tag_);
+      screen_->show(source_, tag_ + running_line(event, std::max(columns, 1)));
+      return;
     }
-    if (timed.event.kind == LiveEvent::Kind::kFinal && !timed.event.words.empty()) {
-      lines_.segment(segment_of(timed.event));
-    }
+    screen_->finish(source_, event.words.empty() ? "" : tag_ + lines_.line(segment_of(event)));
   }
 
  private:
-  TextOutput output_;
+  const std::shared_ptr<LiveScreen> screen_;
+  const std::size_t source_;
+  const std::string tag_;
   TranscriptConsole lines_;
-  const bool in_place_;
 };
 
 /// Where the UTF-8 character that begins at `at` ends.
@@ -101,7 +105,8 @@ int columns_of(const std::string& text, std::size_t at) {
 
 }  // namespace
 
-ordered_json live_event_json(const TimedEvent& timed, bool random_weights) {
+ordered_json live_event_json(const TimedEvent& timed, const std::string& source,
+                             bool random_weights) {
   const LiveEvent& event = timed.event;
   const bool final = event.kind == LiveEvent::Kind::kFinal;
   ordered_json tokens = ordered_json::array(), words = ordered_json::array();
@@ -114,6 +119,7 @@ ordered_json live_event_json(const TimedEvent& timed, bool random_weights) {
   }
   ordered_json json = {
       {"type", final ? "final" : "partial"},
+      {"source", source},
       {"id", event.line},
       {"start", milliseconds(event.start)},
       {"end", milliseconds(event.end)},
@@ -131,8 +137,8 @@ ordered_json live_event_json(const TimedEvent& timed, bool random_weights) {
   return json;
 }
 
-models::whisper::Segment segment_of(const LiveEvent& event) {
-  models::whisper::Segment segment;
+models::Segment segment_of(const LiveEvent& event) {
+  models::Segment segment;
   segment.id = event.line;
   segment.start = event.start;
   segment.end = event.end;
@@ -166,16 +172,52 @@ std::string running_line(const LiveEvent& event, int columns) {
 }
 
 std::unique_ptr<LiveOutput> make_live_jsonl(TextOutput output, const TranscriptInfo& info) {
-  return std::make_unique<LiveJsonl>(std::move(output), info.random_weights);
+  return std::make_unique<LiveJsonl>(std::move(output), info);
 }
 
 std::unique_ptr<LiveOutput> make_live_segments(std::unique_ptr<TranscriptWriter> writer) {
   return std::make_unique<LiveSegments>(std::move(writer));
 }
 
-std::unique_ptr<LiveOutput> make_live_terminal(TextOutput output, const TranscriptInfo& info,
-                                               bool in_place, bool colors) {
-  return std::make_unique<LiveTerminal>(std::move(output), info, in_place, colors);
+std::unique_ptr<LiveOutput> make_live_terminal(std::shared_ptr<LiveScreen> screen,
+                                               const TranscriptInfo& info, const std::string& tag,
+                                               bool colors) {
+  return std::make_unique<LiveTerminal>(std::move(screen), info, tag, colors);
+}
+
+// The screen.
+
+std::size_t LiveScreen::add_source() {
+  running_.emplace_back();
+  return running_.size() - 1;
+}
+
+void LiveScreen::show(std::size_t source, const std::string& line) {
+  running_[source] = line;
+  if (in_place_) redraw({});
+}
+
+void LiveScreen::finish(std::size_t source, const std::string& line) {
+  running_[source].clear();
+  if (in_place_) {
+    redraw(line);
+  } else if (!line.empty()) {
+    output_.write(line + "\n");
+  }
+}
+
+/// Nothing is cleared before it is written: what stays the same is written over itself and doesn't
+/// flicker.
+void LiveScreen::redraw(const std::string& finished) {
+  std::string text = drawn_ > 1 ? "\x1b[" + std::to_string(drawn_ - 1) + "A\r" : "\r";
+  if (!finished.empty()) text += finished + kClearRest + "\n";
+  drawn_ = 0;
+  for (const std::string& line : running_) {
+    if (line.empty()) continue;
+    text += (drawn_ > 0 ? "\n" : "") + line + kClearRest;
+    ++drawn_;
+  }
+  output_.write(text + kClearBelow);
 }
 
 }  // namespace runnel::apps

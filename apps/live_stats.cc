@@ -13,7 +13,30 @@ using models::LiveEvent;
 
 std::int64_t to_ns(double seconds) { return std::int64_t(seconds * 1e9); }
 
-nlohmann::ordered_json figure(const rt::LatencyHistogram& histogram) {
+std::vector<std::string> row(const std::string& name, const nlohmann::ordered_json& lag) {
+  if (lag.is_null()) return {name, "-", "-", "-"};
+  const int digits = lag["max_ms"].get<double>() < 100 ? 1 : 0;
+  const auto ms = [&](const char* key) { return fixed(lag[key].get<double>(), digits); };
+  return {name, ms("median_ms"), ms("p95_ms"), ms("max_ms")};
+}
+
+double real_time_factor(const LiveRunTotals& run) {
+  return run.audio_seconds > 0 ? run.busy_seconds / run.audio_seconds : 0;
+}
+
+}  // namespace
+
+LiveRunTotals run_totals(const LiveTranscription& live) {
+  const LiveTranscriptionCounters counters = live.counters();
+  return {.audio_seconds = double(counters.input_frames + counters.input_dropped) / live.rate_hz(),
+          .busy_seconds = 1e-9 * double(counters.busy_ns),
+          .input_dropped = counters.input_dropped,
+          .partials_lost = counters.partials_lost,
+          .passes = live.totals(),
+          .queue_wait = &live.queue_wait()};
+}
+
+nlohmann::ordered_json lag_json(const rt::LatencyHistogram& histogram) {
   const rt::LatencyStats stats = histogram.stats();
   if (stats.count == 0) return nullptr;
   return {{"count", stats.count},
@@ -22,24 +45,6 @@ nlohmann::ordered_json figure(const rt::LatencyHistogram& histogram) {
           {"max_ms", stats.max_ms},
           {"mean_ms", stats.mean_ms}};
 }
-
-std::vector<std::string> row(const std::string& name, const rt::LatencyHistogram& histogram) {
-  if (histogram.stats().count == 0) return {name, "-", "-", "-"};
-  return {name, fixed(histogram.stats().p50_ms, 0), fixed(histogram.quantile_ms(0.95), 0),
-          fixed(histogram.stats().max_ms, 0)};
-}
-
-double seconds_heard(const LiveTranscription& live) {
-  const LiveTranscriptionCounters counters = live.counters();
-  return double(counters.input_frames + counters.input_dropped) / live.rate_hz();
-}
-
-double real_time_factor(const LiveTranscription& live) {
-  const double seconds = seconds_heard(live);
-  return seconds > 0 ? 1e-9 * double(live.counters().busy_ns) / seconds : 0;
-}
-
-}  // namespace
 
 void LiveStats::add(const TimedEvent& timed) {
   const LiveEvent& event = timed.event;
@@ -95,46 +100,44 @@ double LiveStats::retraction_rate() const noexcept {
   return shown_words_ > 0 ? double(retracted_words_) / double(shown_words_) : 0;
 }
 
-nlohmann::ordered_json LiveStats::json(const LiveTranscription& live) const {
-  const LiveTranscriptionCounters counters = live.counters();
-  const models::LiveTotals& totals = live.totals();
-  const rt::LatencyHistogram& wait = live.queue_wait();
-  return {
-      {"last_pass", figure(last_pass_)},
-      {"speech_end_to_final", figure(end_to_final_)},
-      {"word_lag", figure(word_lag_)},
-      {"word_lag_compute_unaware", figure(word_lag_unaware_)},
-      {"retraction_rate", retraction_rate()},
-      {"real_time_factor", real_time_factor(live)},
-      {"peak_resident_bytes", peak_resident_bytes()},
-      {"audio_seconds", seconds_heard(live)},
-      {"words",
-       {{"final", final_words_}, {"shown", shown_words_}, {"retracted", retracted_words_}}},
-      {"events", {{"partial", partials_}, {"final", finals_}, {"utterances", utterances_}}},
-      {"passes",
-       {{"run", totals.passes},
-        {"skipped", totals.skipped_passes},
-        {"rejected", totals.rejected_passes},
-        {"decoder_steps", totals.decoder_steps},
-        {"seconds", totals.pass_seconds},
-        {"longest_seconds", totals.longest_pass_seconds},
-        {"longest_window_seconds", totals.longest_window}}},
-      {"queue_wait", paced_ ? figure(wait) : nlohmann::ordered_json(nullptr)},
-      {"lost", {{"input_frames", counters.input_dropped}, {"partials", counters.partials_lost}}}};
+nlohmann::ordered_json LiveStats::json(const LiveRunTotals& run) const {
+  const models::LiveTotals& totals = run.passes;
+  return {{"last_pass", lag_json(last_pass_)},
+          {"speech_end_to_final", lag_json(end_to_final_)},
+          {"word_lag", lag_json(word_lag_)},
+          {"word_lag_compute_unaware", lag_json(word_lag_unaware_)},
+          {"retraction_rate", retraction_rate()},
+          {"real_time_factor", real_time_factor(run)},
+          {"peak_resident_bytes", peak_resident_bytes()},
+          {"audio_seconds", run.audio_seconds},
+          {"words",
+           {{"final", final_words_}, {"shown", shown_words_}, {"retracted", retracted_words_}}},
+          {"events", {{"partial", partials_}, {"final", finals_}, {"utterances", utterances_}}},
+          {"passes",
+           {{"run", totals.passes},
+            {"skipped", totals.skipped_passes},
+            {"rejected", totals.rejected_passes},
+            {"decoder_steps", totals.decoder_steps},
+            {"seconds", totals.pass_seconds},
+            {"longest_seconds", totals.longest_pass_seconds},
+            {"longest_window_seconds", totals.longest_window}}},
+          {"queue_wait", paced_ && run.queue_wait ? lag_json(*run.queue_wait) : nullptr},
+          {"lost", {{"input_frames", run.input_dropped}, {"partials", run.partials_lost}}}};
 }
 
-std::string LiveStats::table(const LiveTranscription& live) const {
-  std::string text = apps::table({{"latency, ms", "median", "p95", "max"},
-                                  row("last pass of an utterance", last_pass_),
-                                  row("speech end to final", end_to_final_),
-                                  row("word lag, compute-aware", word_lag_),
-                                  row("word lag, compute-unaware", word_lag_unaware_)},
-                                 {1, 2, 3});
-  text += "retraction rate " + fixed(100 * retraction_rate(), 1) + " % of " +
-          std::to_string(shown_words_) + " words; real-time factor " +
-          fixed(real_time_factor(live), 3) + "; peak resident memory " +
-          fixed(1e-6 * double(peak_resident_bytes()), 1) + " MB\n";
-  return text;
+std::string live_figures_table(const nlohmann::ordered_json& figures) {
+  return apps::table(
+      {{"six figures", "median", "p95", "max"},
+       row("1 last pass of an utterance, ms", figures["last_pass"]),
+       row("2 speech end to final, ms", figures["speech_end_to_final"]),
+       row("3 word lag, compute-aware, ms", figures["word_lag"]),
+       row("  word lag, compute-unaware, ms", figures["word_lag_compute_unaware"]),
+       {"4 retraction rate", fixed(100 * figures["retraction_rate"].get<double>(), 1) + " %",
+        "of " + std::to_string(figures["words"]["shown"].get<std::int64_t>()) + " words"},
+       {"5 real-time factor", fixed(figures["real_time_factor"].get<double>(), 4)},
+       {"6 peak resident memory",
+        fixed(1e-6 * figures["peak_resident_bytes"].get<double>(), 1) + " MB"}},
+      {1, 2, 3});
 }
 
 }  // namespace runnel::apps

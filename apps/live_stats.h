@@ -11,6 +11,21 @@
 
 namespace runnel::apps {
 
+/// What a run counted besides its events.
+struct LiveRunTotals {
+  double audio_seconds = 0;
+  double busy_seconds = 0;  // the worker's, for everything
+  std::int64_t input_dropped = 0, partials_lost = 0;
+  models::LiveTotals passes{};
+  const rt::LatencyHistogram* queue_wait = nullptr;  // null: not measured
+};
+
+/// After LiveTranscription::wait().
+LiveRunTotals run_totals(const LiveTranscription& live);
+
+/// {"count", "median_ms", "p95_ms", "max_ms", "mean_ms"}, or null if nothing was recorded.
+nlohmann::ordered_json lag_json(const rt::LatencyHistogram& histogram);
+
 /// Gathers the six figures from the events as they are printed. Fixed memory. One thread.
 class LiveStats {
  public:
@@ -25,10 +40,8 @@ class LiveStats {
   std::int64_t retracted_words() const noexcept { return retracted_words_; }
   std::int64_t final_words() const noexcept { return final_words_; }
 
-  /// All of it, with the run's counters. After LiveTranscription::wait().
-  nlohmann::ordered_json json(const LiveTranscription& live) const;
-  /// The six figures as a table for people.
-  std::string table(const LiveTranscription& live) const;
+  /// All of it, with the run's counters.
+  nlohmann::ordered_json json(const LiveRunTotals& run) const;
 
   const rt::LatencyHistogram& last_pass() const noexcept { return last_pass_; }
   const rt::LatencyHistogram& end_to_final() const noexcept { return end_to_final_; }
@@ -49,5 +62,8 @@ class LiveStats {
   std::int64_t shown_words_ = 0, retracted_words_ = 0, final_words_ = 0;
   std::int64_t partials_ = 0, finals_ = 0, utterances_ = 0;
 };
+
+/// The six figures of LiveStats::json() as a table for people.
+std::string live_figures_table(const nlohmann::ordered_json& figures);
 
 }  // namespace runnel::apps

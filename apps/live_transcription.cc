@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
-#include "models/whisper/config.h"
+#include "models/transcript.h"
 #include "rt/clock.h"
 
 namespace runnel::apps {
 namespace {
 
+using models::kSpeechRateHz;
 using models::LiveEvent;
-using models::whisper::kSampleRateHz;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
 constexpr std::int64_t kWorkerPollNs = 2'000'000;
@@ -34,8 +34,8 @@ LiveTranscription::LiveTranscription(std::unique_ptr<models::LiveTranscriber> tr
       handed_(events_.producer()),
       timeline_(rate_hz),
       mono_(std::size_t(options.block_frames)) {
-  if (rate_hz != kSampleRateHz) {
-    resampler_.emplace(rate_hz, kSampleRateHz, 1, options.block_frames);
+  if (rate_hz != kSpeechRateHz) {
+    resampler_.emplace(rate_hz, kSpeechRateHz, 1, options.block_frames);
   }
 }
 
@@ -122,7 +122,7 @@ int LiveTranscription::take_block(int max_frames) {
   input_.consume(frames);
   timeline_.add(time);
   if (options_.catch_up) {
-    waiting_ = std::int64_t(input_.readable()) * kSampleRateHz / rate_hz_;
+    waiting_ = std::int64_t(input_.readable()) * kSpeechRateHz / rate_hz_;
   }
   if (time.index > next_index_) hear_silence(time.index - next_index_);
   hear(std::span(mono_).first(std::size_t(frames)));

@@ -25,6 +25,12 @@ constexpr std::array kHubModels = {
     HubModel{"whisper-large-v3", "openai/whisper-large-v3", 3090, "100 languages, most accurate"},
     HubModel{"whisper-large-v3-turbo", "openai/whisper-large-v3-turbo", 1620,
              "100 languages, nearly as accurate and much faster; no translation"},
+    HubModel{"moonshine-streaming-tiny", "UsefulSensors/moonshine-streaming-tiny", 140,
+             "English live captions, fastest"},
+    HubModel{"moonshine-streaming-small", "UsefulSensors/moonshine-streaming-small", 500,
+             "English live captions"},
+    HubModel{"moonshine-streaming-medium", "UsefulSensors/moonshine-streaming-medium", 990,
+             "English live captions, most accurate"},
 };
 
 constexpr std::string_view kPrefix = "whisper-";
@@ -44,7 +50,9 @@ const HubModel* find_hub_model(std::string_view name) {
   if (bare == "turbo") bare = "large-v3-turbo";
   if (bare == "large") bare = "large-v3";  // as in openai-whisper
   const auto found = std::find_if(kHubModels.begin(), kHubModels.end(), [&](const HubModel& model) {
-    return model.name.substr(kPrefix.size()) == bare || model.repository == name;
+    const bool is_whisper = model.name.starts_with(kPrefix);
+    return model.name == name || model.repository == name ||
+           (is_whisper && model.name.substr(kPrefix.size()) == bare);
   });
   return found == kHubModels.end() ? nullptr : &*found;
 }

@@ -17,10 +17,15 @@ struct HubModel {
   std::string_view repository;  // "openai/whisper-base"
   int megabytes;                // to download, about
   std::string_view description;
+
+  std::string_view architecture() const noexcept {
+    return name.starts_with("moonshine") ? "moonshine" : "whisper";
+  }
 };
 
 std::span<const HubModel> hub_models();
-/// By "whisper-base", "base", "turbo", "large" or "openai/whisper-base"; null if there is none.
+/// By "whisper-base", "base", "turbo", "large", "moonshine-streaming-tiny" or
+/// "openai/whisper-base"; null if there is none.
 const HubModel* find_hub_model(std::string_view name);
 /// "whisper-tiny, whisper-tiny.en, …", for messages.
 std::string hub_model_names();

@@ -9,7 +9,7 @@
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "models/catalog.h"
-#include "models/whisper/config.h"
+#include "models/transcript.h"
 
 namespace runnel::apps {
 namespace {
@@ -35,9 +35,9 @@ nlohmann::json models_json() {
   for (const HubModel& model : hub_models()) {
     const auto folder = find_pulled(model);
     list.push_back({{"name", model.name},
-                    {"architecture", "whisper"},
+                    {"architecture", model.architecture()},
                     {"task", "transcription"},
-                    {"sample_rate_hz", models::whisper::kSampleRateHz},
+                    {"sample_rate_hz", models::kSpeechRateHz},
                     {"embedded", false},
                     {"repository", model.repository},
                     {"download_megabytes", model.megabytes},
@@ -59,7 +59,8 @@ void print_models(std::FILE* file) {
                     std::string(entry.description)});
   }
   std::fputs(table(rows, {3}).c_str(), file);
-  std::fputs("* default of its task; the path of a checkpoint does, too\n", file);
+  std::fputs("* default of its task; separate -n and transcribe -m also take a checkpoint's path\n",
+             file);
 }
 
 void print_hub_models(std::FILE* file) {

@@ -35,7 +35,7 @@ std::string wrap(std::string_view text, int width) {
   return wrapped;
 }
 
-void CueMaker::add(const models::whisper::Segment& segment, const OnCue& on_cue) {
+void CueMaker::add(const models::Segment& segment, const OnCue& on_cue) {
   if (segment.words.empty()) {
     finish(on_cue);
     const std::string text = wrap(one_line(segment.text), layout_.max_line_width);
@@ -45,11 +45,11 @@ void CueMaker::add(const models::whisper::Segment& segment, const OnCue& on_cue)
     return;
   }
   if (!flows()) finish(on_cue);
-  for (const models::whisper::Word& word : segment.words) add_word(word, on_cue);
+  for (const models::Word& word : segment.words) add_word(word, on_cue);
   if (!flows()) finish(on_cue);
 }
 
-void CueMaker::add_word(const models::whisper::Word& word, const OnCue& on_cue) {
+void CueMaker::add_word(const models::Word& word, const OnCue& on_cue) {
   const std::string text = without_controls(word.text);
   const std::string bare = one_line(text);
   if (bare.empty()) return;

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/whisper/transcriber.h"
+#include "models/transcript.h"
 
 namespace runnel::apps {
 
@@ -43,12 +43,12 @@ class CueMaker {
 
   explicit CueMaker(const SubtitleLayout& layout) : layout_(layout) {}
 
-  void add(const models::whisper::Segment& segment, const OnCue& on_cue);
+  void add(const models::Segment& segment, const OnCue& on_cue);
   void finish(const OnCue& on_cue);
 
  private:
   bool flows() const noexcept { return layout_.max_line_width > 0 && layout_.max_line_count > 0; }
-  void add_word(const models::whisper::Word& word, const OnCue& on_cue);
+  void add_word(const models::Word& word, const OnCue& on_cue);
 
   SubtitleLayout layout_;
   Cue cue_;

@@ -16,6 +16,7 @@
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "apps/transcribe.h"
+#include "apps/transcribers.h"
 #include "apps/transcript_console.h"
 #include "apps/transcript_plan.h"
 #include "apps/version.h"
@@ -26,7 +27,7 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::Segment;
+using models::Segment;
 
 constexpr int kFileChunk = 8192;  // frames
 constexpr int kPipeChunk = 1600;  // somebody may be waiting for the text
@@ -55,10 +56,10 @@ struct Job {
 
 class FileTranscription {
  public:
-  FileTranscription(const TranscribeOptions& options, const SharedModel& model)
+  FileTranscription(const TranscribeOptions& options, const SpeechModel& model)
       : options_(options),
         model_(model),
-        transcriber_(model, options.decode, make_detector(options)),
+        transcriber_(make_recording_transcriber(options, model)),
         plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
               options.inputs),
         jobs_(plan_.tracks().size()) {
@@ -81,8 +82,8 @@ class FileTranscription {
   nlohmann::ordered_json stats() const;
 
   const TranscribeOptions& options_;
-  const SharedModel model_;
-  models::whisper::Transcriber transcriber_;
+  const SpeechModel& model_;
+  const std::unique_ptr<RecordingTranscriber> transcriber_;
   const TranscriptPlan plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> current_{0};
@@ -99,7 +100,7 @@ class FileTranscription {
 };
 
 FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
-  const TranscriptInfo info = transcript_info(options_, *model_, job.track->input);
+  const TranscriptInfo info = transcript_info(options_, model_, job.track->input);
   Writers writers = plan_.open(*job.track, info, options_.layout);
   const bool to_people = options_.formats.empty() || (options_.to_files && options_.verbose);
   if (to_people) {
@@ -110,8 +111,9 @@ FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
       output.write((job.track == &plan_.tracks()[0] ? "" : "\n") + one_line(job.track->input) +
                    ":\n");
     }
-    writers.push_back(std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors,
-                                                          &model_->tokenizer()));
+    const auto* tokenizer = model_.whisper ? &model_.whisper->tokenizer() : nullptr;
+    writers.push_back(
+        std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors, tokenizer));
   } else if (!options_.to_files) {
     writers.push_back(make_transcript_writer(options_.formats[0], TextOutput::standard_output(),
                                              info, options_.layout));
@@ -132,7 +134,7 @@ void FileTranscription::stream(Job& job, rt::AudioSource& source, ClipTranscript
     job.done_ms.store(std::int64_t(1e3 * segment.end), std::memory_order_relaxed);
   };
   const bool is_pipe = job.track->input == "-";
-  MonoSource mono(source, models::whisper::kSampleRateHz, is_pipe ? kPipeChunk : kFileChunk);
+  MonoSource mono(source, models::kSpeechRateHz, is_pipe ? kPipeChunk : kFileChunk);
   std::exception_ptr failure;
   while (!stopped_ && !transcription.at_end()) {
     std::span<const float> samples;
@@ -164,7 +166,7 @@ void FileTranscription::transcribe(Job& job) {
     if (stopped_) source->cancel();
   }
   const Writers writers = open_writers(job);
-  ClipTranscription transcription(transcriber_, options_.clips);
+  ClipTranscription transcription(*transcriber_, options_.clips);
   std::exception_ptr failure;
   try {
     stream(job, *source, transcription, writers);
@@ -247,7 +249,7 @@ void FileTranscription::report(const Job& job) {
   const bool wanted = options_.to_files || options_.verbose || is_terminal(stderr);
   if (options_.quiet || !wanted) return;
   const bool stdout_is_free = options_.to_files && options_.stats != "-";
-  const models::whisper::Summary& summary = job.end.summary;
+  const models::Summary& summary = job.end.summary;
   std::fprintf(stdout_is_free ? stdout : stderr,
                "%s: %s s of audio in %s s, RTF %s, language %s (%s)\n",
                describe(*job.track).c_str(), fixed(summary.duration, 2).c_str(),
@@ -271,17 +273,12 @@ nlohmann::ordered_json FileTranscription::stats() const {
     if (!job.opened || !job.failure.empty()) file["complete"] = false;
     files.push_back(std::move(file));
   }
-  const engine::ComputeConfig& compute = model_->compute();
   return {{"versions", version_json()},
           {"mode", "files"},
-          {"model", model_->label()},
-          {"random_weights", model_->random_weights()},
-          {"compute",
-           {{"encoder", std::string(engine::name(compute.encoder))},
-            {"decoder", std::string(engine::name(compute.decoder))},
-            {"memory_usage", std::string(engine::name(compute.memory))},
-            {"threads", compute.threads}}},
-          {"weight_bytes", model_->weight_bytes()},
+          {"model", model_.label()},
+          {"random_weights", model_.random_weights()},
+          {"compute", compute_json(model_)},
+          {"weight_bytes", model_.weight_bytes()},
           {"peak_resident_bytes", peak_resident_bytes()},
           {"files", files}};
 }
@@ -314,7 +311,7 @@ int FileTranscription::run() {
 
 }  // namespace
 
-int transcribe_files(const TranscribeOptions& options, const SharedModel& model) {
+int transcribe_files(const TranscribeOptions& options, const SpeechModel& model) {
   std::optional<FileTranscription> transcription;
   try {
     transcription.emplace(options, model);

@@ -14,15 +14,17 @@ namespace runnel::apps {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
-  runnel transcribe talk.mp3 -m base                    text with times, as it becomes final
-  runnel transcribe talk.mp3 -m base -f srt > talk.srt  subtitles
+  runnel transcribe mic                                 captions while you speak (English)
+  runnel transcribe talk.mp3                            text with times, as it becomes final
+  runnel transcribe talk.mp3 -f srt > talk.srt          subtitles
+  runnel transcribe mic other.wav --realtime -f jsonl   several at once, told apart by "source"
   runnel transcribe *.wav -m turbo -f srt,json -o out   several files, weights loaded once
   runnel transcribe film.wav -m small -l de --task translate -f vtt -o .
   runnel transcribe song.flac -m base -f lrc --highlight-words -o .
   ffmpeg -v error -i talk.mkv -f wav - | runnel transcribe - -m ggml-base-q5_1.bin
   runnel transcribe a.wav --random-weights turbo --stats stats.json   a benchmark
 
-Models come by: runnel models pull whisper-base)";
+Without -m it is the model inside the program. Others come by: runnel models pull whisper-base)";
 
 /// "--name: expected …, found 'text'"
 UsageError wrong(const std::string& option, const std::string& expected, const std::string& text) {
@@ -64,6 +66,7 @@ TranscribeFlags::TranscribeFlags(CLI::App& app) {
   add_thresholds(app);
   add_words(app);
   add_output(app);
+  add_live_flags(app, options_.live);
 }
 
 void TranscribeFlags::add_input(CLI::App& app) {
@@ -85,8 +88,10 @@ void TranscribeFlags::add_input(CLI::App& app) {
 
 void TranscribeFlags::add_model(CLI::App& app) {
   const std::string group = "Model";
-  app.add_option("-m,--model", options_.model,
-                 "A checkpoint's folder, a ggml .bin file, or a name (runnel models)")
+  app.add_option(
+         "-m,--model", options_.model,
+         "A checkpoint's folder, a ggml .bin file, or a name (runnel models); without: the one "
+         "inside the program")
       ->type_name("DIR|FILE|NAME")
       ->group(group);
   app.add_option("--model-dir", options_.model_folder, "Where names are looked up first")
@@ -96,6 +101,11 @@ void TranscribeFlags::add_model(CLI::App& app) {
                  "A public model's shape with random weights: for benchmarks, the text is noise")
       ->type_name("NAME")
       ->excludes("--model")
+      ->group(group);
+  app.add_option("--window-semantics", windows_,
+                 "Moonshine: how its encoder's windows are counted (MODEL.md)")
+      ->check(CLI::IsMember({"strict", "inclusive"}))
+      ->capture_default_str()
       ->group(group);
   app.add_option("--precision,--compute-type", precision_,
                  "auto, float32, bfloat16, float16 or int8 [RUNNEL_COMPUTE_PRECISION]")
@@ -158,7 +168,11 @@ void TranscribeFlags::add_decoding(CLI::App& app) {
   app.add_option("--initial-prompt", decode.initial_prompt, "What was said before: names, spelling")
       ->group(group);
   app.add_option("--prefix", decode.prefix, "Text that the first window begins with")->group(group);
-  app.add_option("--hotwords", decode.hotwords, "Words to expect, in every window")->group(group);
+  app.add_option("--hotwords", decode.hotwords,
+                 "Words to expect, in every window; for Moonshine a file: a phrase a line, with a "
+                 "weight after a tab")
+      ->type_name("TEXT|FILE")
+      ->group(group);
   app.add_flag("--condition-on-previous-text,!--no-condition-on-previous-text",
                decode.condition_on_previous_text,
                "The text so far is the next window's prompt (default: on)")
@@ -183,11 +197,12 @@ void TranscribeFlags::add_thresholds(CLI::App& app) {
       ->type_name("FLOAT")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--logprob-threshold,--log-prob-threshold", logprob_,
-                 "Mean log-probability below which to try again; none: don't")
-      ->type_name("FLOAT")
-      ->capture_default_str()
-      ->group(group);
+  logprob_option_ = app.add_option("--logprob-threshold,--log-prob-threshold", logprob_,
+                                   "Mean log-probability below which to try again (Moonshine, "
+                                   "-1.5: to leave out); none: don't")
+                        ->type_name("FLOAT")
+                        ->capture_default_str()
+                        ->group(group);
   app.add_option("--no-speech-threshold", no_speech_,
                  "No-speech probability above which an unlikely window is silence; none: never")
       ->type_name("FLOAT")
@@ -265,8 +280,7 @@ void TranscribeFlags::add_output(CLI::App& app) {
 
 void TranscribeFlags::apply_decoding() {
   models::whisper::DecodeOptions& decode = options_.decode;
-  decode.task =
-      task_ == "translate" ? models::whisper::Task::kTranslate : models::whisper::Task::kTranscribe;
+  decode.task = task_ == "translate" ? models::Task::kTranslate : models::Task::kTranscribe;
   try {
     decode.language = language_ == "auto" || language_ == "None"
                           ? std::string()
@@ -296,6 +310,7 @@ void TranscribeFlags::apply_decoding() {
   decode.length_penalty = optional_number("length-penalty", length_penalty_);
   decode.compression_ratio_threshold =
       optional_number("compression-ratio-threshold", compression_ratio_);
+  options_.has_logprob_threshold = logprob_option_->count() > 0;
   decode.logprob_threshold = optional_number("logprob-threshold", logprob_);
   decode.no_speech_threshold = optional_number("no-speech-threshold", no_speech_);
   decode.hallucination_silence_threshold =
@@ -307,7 +322,10 @@ void TranscribeFlags::apply_decoding() {
 
 void TranscribeFlags::apply_output() {
   if (!format_.empty()) options_.formats = parse_formats(format_);
-  const bool many = options_.inputs.size() > 1 || options_.formats.size() > 1;
+  // Lines of live events say which input they come from.
+  const bool told_apart = options_.is_live() && options_.formats.size() == 1 &&
+                          options_.formats[0] == TranscriptFormat::kJsonl;
+  const bool many = (options_.inputs.size() > 1 && !told_apart) || options_.formats.size() > 1;
   if (output_.empty()) {
     options_.to_files = !options_.formats.empty() && many;
   } else if (output_ != "-") {
@@ -320,14 +338,9 @@ void TranscribeFlags::apply_output() {
 }
 
 void TranscribeFlags::check() const {
-  if (options_.inputs.empty()) throw UsageError("transcribe: expected audio files or -");
-  if (options_.model.empty() && options_.random_weights.empty()) {
-    throw UsageError(
-        "transcribe: expected --model with a folder, a .bin file or a name such as "
-        "whisper-base (runnel models lists them)");
-  }
+  if (options_.inputs.empty()) throw UsageError("transcribe: expected audio files, mic or -");
   const bool streams = std::any_of(options_.inputs.begin(), options_.inputs.end(), is_stream);
-  if (options_.inputs.size() > 1 && streams) {
+  if (options_.inputs.size() > 1 && streams && !options_.is_live()) {
     throw UsageError("transcribe: - takes no other inputs beside it, found " +
                      std::to_string(options_.inputs.size()));
   }
@@ -362,6 +375,9 @@ TranscribeOptions TranscribeFlags::options() {
   if (threads_ > 0) options_.compute.threads = threads_;
   if (raw_ == "f32le") options_.pipe.raw = rt::SampleFormat::kFloat32;
   if (raw_ == "s16le") options_.pipe.raw = rt::SampleFormat::kInt16;
+  if (windows_ == "inclusive") {
+    options_.windows = models::moonshine::WindowSemantics::kInclusive;
+  }
   if (!clips_.empty()) options_.clips = numbers("clip-timestamps", clips_);
   apply_decoding();
   apply_output();

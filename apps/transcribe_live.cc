@@ -1,232 +1,202 @@
-#include "apps/transcribe_live.h"
+// `runnel transcribe mic`, and --stream and --realtime for files and pipes: inputs side by side.
 
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <cmath>
+#include <algorithm>
 #include <memory>
+#include <mutex>
 
-#include "apps/live_output.h"
-#include "apps/live_stats.h"
+#include "apps/live_session.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
+#include "apps/transcribe.h"
+#include "apps/transcribers.h"
 #include "apps/transcript_plan.h"
 #include "rt/clock.h"
-#include "rt/device_stream.h"
-#include "rt/pump.h"
 #include "rt/stop_signal.h"
 
 namespace runnel::apps {
 namespace {
 
-namespace whisper = models::whisper;
+constexpr const char* kLiveGroup = "Live (input mic, --stream, --realtime)";
 
 constexpr std::int64_t kWatchNs = 20'000'000;
-constexpr int kBlockFrames = 512;
-
-bool is_mic(const TranscribeOptions& options) { return options.inputs[0] == "mic"; }
 
 void check(const TranscribeOptions& options) {
-  if (options.inputs.size() != 1) {
-    throw UsageError("transcribe: mic, --stream and --realtime take one input, found " +
-                     std::to_string(options.inputs.size()));
-  }
-  if (!options.clips.empty()) {
-    throw UsageError("transcribe: --clip-timestamps is for files, not for live audio");
-  }
-}
-
-std::unique_ptr<whisper::LiveTranscriber> make_transcriber(const TranscribeOptions& options,
-                                                           const LiveTranscribeOptions& live,
-                                                           const SharedModel& model) {
-  whisper::LiveTranscriberOptions settings = live.transcriber;
-  const whisper::DecodeOptions& decode = options.decode;
-  settings.policy = live.policy == "align-att" ? whisper::LivePolicy::kAlignAtt
-                                               : whisper::LivePolicy::kLocalAgreement;
-  settings.initial_prompt = decode.initial_prompt;
-  if (!decode.condition_on_previous_text) settings.prompt_characters = 0;
-  settings.compression_ratio_threshold = decode.compression_ratio_threshold;
-  settings.logprob_threshold = decode.logprob_threshold;
-  settings.no_speech_threshold = decode.no_speech_threshold;
-  settings.speech_threshold = decode.vad_threshold;
-  return std::make_unique<whisper::LiveTranscriber>(
-      whisper::make_live_recogniser(model, decode, settings.policy), make_detector(options),
-      settings);
-}
-
-/// Standard output, or a file for each format, or both.
-std::vector<std::unique_ptr<LiveOutput>> open_outputs(const TranscribeOptions& options,
-                                                      const TranscriptInfo& info) {
-  std::vector<std::unique_ptr<LiveOutput>> outputs;
-  const auto add = [&](TranscriptFormat format, TextOutput output) {
-    outputs.push_back(format == TranscriptFormat::kJsonl
-                          ? make_live_jsonl(std::move(output), info)
-                          : make_live_segments(make_transcript_writer(format, std::move(output),
-                                                                      info, options.layout)));
-  };
-  const bool terminal = is_terminal(stdout);
-  if (options.to_files) {
-    const TranscriptPlan plan(options.folder, options.formats, options.inputs);
-    for (std::size_t i = 0; i < options.formats.size(); ++i) {
-      add(options.formats[i], TextOutput::file(plan.tracks()[0].files[i]));
+  for (const char* only_once : {"mic", "-"}) {
+    if (std::count(options.inputs.begin(), options.inputs.end(), only_once) > 1) {
+      throw UsageError(std::string("transcribe: expected ") + only_once + " once, found it twice");
     }
-    if (!terminal || options.quiet) return outputs;
-  } else if (!options.formats.empty()) {
-    add(options.formats[0], TextOutput::standard_output());
-    return outputs;
   }
-  outputs.push_back(
-      make_live_terminal(TextOutput::standard_output(), info, terminal, options.colors));
-  return outputs;
 }
 
 class LiveRun {
  public:
-  LiveRun(const TranscribeOptions& options, const LiveTranscribeOptions& live,
-          const SharedModel& model)
-      : options_(options),
-        live_options_(live),
-        stats_(is_mic(options) || live.realtime),
-        transcriber_(make_transcriber(options, live, model)),
-        info_(transcript_info(options, *model, options.inputs[0])) {}
-
-  int from_microphone();
-  int from_source();
+  LiveRun(const TranscribeOptions& options, const SpeechModel& model);
+  int run();
 
  private:
-  void make_path(int rate_hz, int channels, bool paced);
-  template <class Ended>
-  void watch(const rt::StopSignal& stop, Ended&& ended) const;
-  void finish(bool complete);
+  LiveSession::Outputs open_outputs(std::size_t index, const TranscriptInfo& info);
+  void report(bool interrupted);
 
+  const rt::StopSignal stop_;  // first: a pipe may keep its opening waiting
   const TranscribeOptions& options_;
-  const LiveTranscribeOptions& live_options_;
-  LiveStats stats_;
-  std::unique_ptr<whisper::LiveTranscriber> transcriber_;
-  const TranscriptInfo info_;
-  std::vector<std::unique_ptr<LiveOutput>> outputs_;
-  std::string language_;  // of the last event
-  std::unique_ptr<LiveTranscription> path_;
-  std::int64_t begin_ns_ = 0;
+  const SpeechModel& model_;
+  const TranscriptPlan plan_;
+  std::mutex printing_;
+  const std::shared_ptr<LiveScreen> screen_;
+  std::vector<std::unique_ptr<LiveSession>> sessions_;
 };
 
-void LiveRun::make_path(int rate_hz, int channels, bool paced) {
-  outputs_ = open_outputs(options_, info_);
-  path_ = std::make_unique<LiveTranscription>(
-      std::move(transcriber_), rate_hz, channels,
-      LiveTranscriptionOptions{
-          .block_frames = kBlockFrames,
-          .catch_up = paced,
-          .max_frames = std::int64_t(std::llround(live_options_.duration_seconds * rate_hz))},
-      [this](const TimedEvent& event) {
-        for (const auto& output : outputs_) output->event(event);
-        stats_.add(event);
-        language_ = event.event.language;
-      });
-  begin_ns_ = rt::now_ns();
-}
-
-template <class Ended>
-void LiveRun::watch(const rt::StopSignal& stop, Ended&& ended) const {
-  while (!stop.requested() && !path_->heard_all() && !path_->failed() && !ended()) {
-    rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+LiveRun::LiveRun(const TranscribeOptions& options, const SpeechModel& model)
+    : options_(options),
+      model_(model),
+      plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
+            options.inputs),
+      screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), is_terminal(stdout))) {
+  for (std::size_t i = 0; i < options.inputs.size(); ++i) {
+    const TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
+    auto input = open_live_input(options.inputs[i], options);
+    auto transcriber = make_live_transcriber(options, model);
+    sessions_.push_back(std::make_unique<LiveSession>(
+        options, info, std::move(input), std::move(transcriber), open_outputs(i, info), printing_));
   }
 }
 
-/// Everything that is in the ring is heard and printed.
-void LiveRun::finish(bool complete) {
-  path_->end_input();
-  path_->wait();  // throws what the printer met
-  const LiveTranscriptionCounters counters = path_->counters();
-  TranscriptEnd end;
-  end.summary.language = language_;
-  end.summary.duration = double(counters.input_frames) / path_->rate_hz();
-  end.summary.duration_after_vad = end.summary.duration;
-  end.summary.timing.decode = path_->totals().pass_seconds;
-  end.summary.timing.windows = int(path_->totals().passes);
-  end.summary.timing.tokens = path_->totals().decoder_steps;
-  end.wall_seconds = 1e-9 * double(rt::now_ns() - begin_ns_);
-  end.complete = complete;
-  for (const auto& output : outputs_) output->finish(end);
-  if (counters.input_dropped > 0) {
-    spdlog::warn("{}: {:.2f} s of audio were lost, because decoding was too slow for too long",
-                 options_.inputs[0], double(counters.input_dropped) / path_->rate_hz());
+/// Standard output, or a file for each format, or both.
+LiveSession::Outputs LiveRun::open_outputs(std::size_t index, const TranscriptInfo& info) {
+  LiveSession::Outputs outputs;
+  const auto add = [&](TranscriptFormat format, TextOutput output) {
+    outputs.push_back(format == TranscriptFormat::kJsonl
+                          ? make_live_jsonl(std::move(output), info)
+                          : make_live_segments(make_transcript_writer(format, std::move(output),
+                                                                      info, options_.layout)));
+  };
+  if (options_.to_files) {
+    for (std::size_t i = 0; i < options_.formats.size(); ++i) {
+      add(options_.formats[i], TextOutput::file(plan_.tracks()[index].files[i]));
+    }
+    if (!is_terminal(stdout) || options_.quiet) return outputs;
+  } else if (!options_.formats.empty()) {
+    add(options_.formats[0], TextOutput::standard_output());
+    return outputs;
   }
-  if (options_.stats.empty()) return;
-  nlohmann::ordered_json stats = info_json(info_);
-  stats["mode"] = is_mic(options_) ? "mic" : live_options_.realtime ? "realtime" : "stream";
-  stats["policy"] = live_options_.policy;
-  stats["step_seconds"] = live_options_.transcriber.step;
-  stats.update(stats_.json(*path_));
-  write_stats(options_, stats);
-  if (!options_.quiet) std::fputs(stats_.table(*path_).c_str(), stderr);
+  const std::string tag = options_.inputs.size() > 1 ? plan_.tracks()[index].name : "";
+  outputs.push_back(make_live_terminal(screen_, info, tag, options_.colors));
+  return outputs;
 }
 
-int LiveRun::from_microphone() {
-  rt::AudioSystem system;
-  const auto chosen =
-      rt::resolve(system, {.input_device = system.find_input(live_options_.input_device).index,
-                           .block_frames = kBlockFrames,
-                           .device_latency_ms = live_options_.device_latency_ms});
-  make_path(chosen.rate_hz, chosen.input_channels, true);
-  rt::DeviceStream capture(system, chosen, &path_->input(), nullptr);
-  const rt::StopSignal stop;
-  if (!options_.quiet) std::fprintf(stderr, "%s; Ctrl-C ends\n", capture.description().c_str());
-  path_->start();
-  capture.start();
-  watch(stop, [&] { return !capture.alive(); });
-  const std::string failure = capture.failure();
-  capture.stop();
-  finish(failure.empty());
-  if (!failure.empty()) throw std::runtime_error(failure);
-  return 0;
+int LiveRun::run() {
+  for (const auto& session : sessions_) {
+    if (options_.quiet || session->description().empty()) continue;
+    std::fprintf(stderr, "%s; Ctrl-C ends\n", session->description().c_str());
+  }
+  for (const auto& session : sessions_) session->start();
+  std::vector<LiveSession*> running;
+  for (const auto& session : sessions_) running.push_back(session.get());
+  while (!stop_.requested() && !running.empty()) {
+    std::erase_if(running, [](LiveSession* session) { return session->is_done(); });
+    if (!running.empty()) rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+  }
+  // All inputs end before the first session waits for its queue.
+  for (const auto& session : sessions_) session->stop();
+  bool interrupted = false;
+  for (const auto& session : sessions_) {
+    const bool is_cut = stop_.requested() && !session->is_endless() &&
+                        std::find(running.begin(), running.end(), session.get()) != running.end();
+    session->finish(!is_cut);
+    interrupted = interrupted || is_cut;
+  }
+  report(interrupted);
+  const bool failed = std::any_of(sessions_.begin(), sessions_.end(),
+                                  [](const auto& session) { return !session->failure().empty(); });
+  return interrupted || failed ? 1 : 0;
 }
 
-int LiveRun::from_source() {
-  const rt::StopSignal stop;
-  const auto source = rt::open_source(options_.inputs[0], options_.pipe);
-  make_path(source->rate_hz(), source->channels(), live_options_.realtime);
-  path_->start();
-  rt::SourcePump pump(*source, path_->input(),
-                      {.block_frames = kBlockFrames, .realtime = live_options_.realtime});
-  watch(stop, [&] { return pump.finished(); });
-  pump.stop();
-  finish(!stop.requested());
-  if (!source->warning().empty()) spdlog::warn("{}", source->warning());
-  pump.rethrow_if_failed();
-  if (!stop.requested()) return 0;
-  std::fputs("runnel: interrupted; what was heard until then is written\n", stderr);
-  return 1;
+/// Statistics, and what went wrong.
+void LiveRun::report(bool interrupted) {
+  if (!options_.stats.empty()) {
+    nlohmann::ordered_json stats = {{"compute", compute_json(model_)},
+                                    {"weight_bytes", model_.weight_bytes()}};
+    if (model_.whisper) stats["policy"] = options_.live.policy;
+    if (options_.live.step) stats["step_seconds"] = *options_.live.step;
+    if (sessions_.size() == 1) {
+      stats.update(sessions_[0]->stats());
+    } else {
+      for (const auto& session : sessions_) stats["inputs"].push_back(session->stats());
+    }
+    write_stats(options_, stats);
+  }
+  for (const auto& session : sessions_) {
+    if (!options_.stats.empty() && !options_.quiet) {
+      if (sessions_.size() > 1) std::fprintf(stderr, "%s:\n", one_line(session->name()).c_str());
+      std::fputs(session->table().c_str(), stderr);
+    }
+    if (const std::string warning = session->warning(); !warning.empty()) {
+      spdlog::warn("{}", warning);
+    }
+    if (const std::string failure = session->failure(); !failure.empty()) {
+      std::fprintf(stderr, "runnel: %s\n", one_line(failure).c_str());
+    }
+  }
+  if (interrupted)
+    std::fputs("runnel: interrupted; what was heard until then is written\n", stderr);
 }
 
 }  // namespace
 
-void add_live_options(CLI::App& app, LiveTranscribeOptions& options) {
-  const std::string group = "Live (input mic, --stream, --realtime)";
-  whisper::LiveTranscriberOptions& transcriber = options.transcriber;
-  app.add_flag("--stream", options.stream, "Text while the audio comes, as fast as it does")
-      ->group(group);
-  app.add_flag("--realtime", options.realtime, "The same, a file at 1x; a live pipe catches up")
+int transcribe_live(const TranscribeOptions& options, const SpeechModel& model) {
+  check(options);
+  std::optional<LiveRun> run;
+  try {
+    run.emplace(options, model);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError("transcribe: " + std::string(error.what()));
+  }
+  return run->run();
+}
+
+void add_pass_flags(CLI::App& app, LiveTranscribeOptions& options) {
+  const std::string group = kLiveGroup;
+  app.add_option("--step", options.step, "Seconds of audio between passes (0.25; Whisper 1)")
+      ->check(CLI::Range(0.1, 10.0))
       ->group(group);
   app.add_option("--policy", options.policy,
-                 "When words are committed: two passes agree, or attention is past them")
+                 "Whisper: when words are committed: two passes agree, or attention is past them")
       ->check(CLI::IsMember({"local-agreement", "align-att"}))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--step", transcriber.step, "Seconds of audio between passes")
-      ->check(CLI::Range(0.1, 10.0))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--end-silence", transcriber.silence, "Seconds of silence that end an utterance")
-      ->check(CLI::Range(0.1, 10.0))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--trim-after", transcriber.trim_after,
-                 "Seconds after which a running window is cut at a sentence")
+  app.add_option("--trim-after", options.trim_after,
+                 "Whisper: seconds after which a running window is cut at a sentence (15)")
       ->check(CLI::Range(2.0, 30.0))
-      ->capture_default_str()
       ->group(group);
-  app.add_option("--duration", options.duration_seconds, "Ends after so many seconds of input")
+
+  const std::string ends = "When a line ends (live, and Moonshine on files)";
+  app.add_option("--end-silence", options.end_silence,
+                 "Seconds of silence that end an utterance (0.5)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(ends);
+  app.add_option("--after-text-silence", options.after_text_silence,
+                 "Moonshine: after text that ends a sentence (0.4)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(ends);
+  app.add_option("--no-text-silence", options.no_text_silence,
+                 "Moonshine: where nothing was recognised (1)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(ends);
+  app.add_option("--max-line", options.max_line,
+                 "Moonshine: seconds of the longest line; from 60 % on a sentence's end cuts (25)")
+      ->check(CLI::Range(5.0, 60.0))
+      ->group(ends);
+}
+
+void add_live_flags(CLI::App& app, LiveTranscribeOptions& options) {
+  const std::string group = kLiveGroup;
+  app.add_flag("--stream", options.stream, "Text while the audio comes, as fast as it does")
+      ->group(group);
+  app.add_flag("--realtime", options.realtime, "The same, files at 1x; a live pipe catches up")
+      ->group(group);
+  app.add_option("--duration", options.duration, "Ends after so many seconds of input")
       ->type_name("SECONDS")
       ->check(CLI::PositiveNumber)
       ->group(group);
@@ -235,17 +205,7 @@ void add_live_options(CLI::App& app, LiveTranscribeOptions& options) {
       ->type_name("MS")
       ->check(CLI::PositiveNumber)
       ->group(group);
-}
-
-bool is_live(const TranscribeOptions& options, const LiveTranscribeOptions& live) {
-  return live.stream || live.realtime || (!options.inputs.empty() && is_mic(options));
-}
-
-int run_live_transcription(const TranscribeOptions& options, const LiveTranscribeOptions& live,
-                           const SharedModel& model) {
-  check(options);
-  LiveRun run(options, live, model);
-  return is_mic(options) ? run.from_microphone() : run.from_source();
+  add_pass_flags(app, options);
 }
 
 }  // namespace runnel::apps

@@ -55,7 +55,7 @@ TranscriptConsole::TranscriptConsole(TextOutput output, const TranscriptInfo& in
   if (info.random_weights) output_.write("[" + random_weights_notice(info) + "]\n");
 }
 
-std::string TranscriptConsole::coloured(const models::whisper::Segment& segment) const {
+std::string TranscriptConsole::coloured(const models::Segment& segment) const {
   std::string line;
   const auto add = [&](std::string_view text, double probability) {
     std::string shown = piece(text);
@@ -63,7 +63,7 @@ std::string TranscriptConsole::coloured(const models::whisper::Segment& segment)
     if (!shown.empty()) line += confidence_colour(probability) + shown;
   };
   if (!segment.words.empty()) {
-    for (const models::whisper::Word& word : segment.words) add(word.text, word.probability);
+    for (const models::Word& word : segment.words) add(word.text, word.probability);
   } else if (tokenizer_ && segment.token_logprobs.size() == segment.tokens.size()) {
     std::string bytes;  // of tokens that only together are characters
     double logprob = 0;
@@ -82,9 +82,13 @@ std::string TranscriptConsole::coloured(const models::whisper::Segment& segment)
   return line.empty() ? one_line(segment.text) : line + kPlain;
 }
 
-void TranscriptConsole::segment(const models::whisper::Segment& segment) {
-  output_.write("[" + clock_time(segment.start) + " --> " + clock_time(segment.end) + "]  " +
-                (colors_ ? coloured(segment) : one_line(segment.text)) + "\n");
+void TranscriptConsole::segment(const models::Segment& segment) {
+  output_.write(line(segment) + "\n");
+}
+
+std::string TranscriptConsole::line(const models::Segment& segment) const {
+  return "[" + clock_time(segment.start) + " --> " + clock_time(segment.end) + "]  " +
+         (colors_ ? coloured(segment) : one_line(segment.text));
 }
 
 void TranscriptConsole::finish(const TranscriptEnd&) {}

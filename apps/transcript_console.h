@@ -5,6 +5,7 @@
 #include <string>
 
 #include "apps/transcript_writer.h"
+#include "models/whisper/tokenizer.h"
 
 namespace runnel::apps {
 
@@ -16,11 +17,13 @@ class TranscriptConsole : public TranscriptWriter {
   TranscriptConsole(TextOutput output, const TranscriptInfo& info, bool colors,
                     const models::whisper::Tokenizer* tokenizer);
 
-  void segment(const models::whisper::Segment& segment) override;
+  void segment(const models::Segment& segment) override;
   void finish(const TranscriptEnd& end) override;
+  /// What segment() writes, without the line break.
+  std::string line(const models::Segment& segment) const;
 
  private:
-  std::string coloured(const models::whisper::Segment& segment) const;
+  std::string coloured(const models::Segment& segment) const;
 
   TextOutput output_;
   const bool colors_;

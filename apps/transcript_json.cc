@@ -18,7 +18,7 @@ double seconds(double value) { return rounded(value * 1e3, 1.0) / 1e3; }
 double score(double value) { return rounded(value * 1e6, 1.0) / 1e6; }
 
 ordered_json timing_json(const TranscriptEnd& end) {
-  const models::whisper::Timing& timing = end.summary.timing;
+  const models::Timing& timing = end.summary.timing;
   const double duration = end.summary.duration;
   return {{"mel", score(timing.mel)},
           {"vad", score(timing.vad)},
@@ -33,7 +33,7 @@ ordered_json timing_json(const TranscriptEnd& end) {
 
 }  // namespace
 
-ordered_json segment_json(const models::whisper::Segment& segment, bool with_words) {
+ordered_json segment_json(const models::Segment& segment, bool with_words) {
   ordered_json json = {{"id", segment.id},
                        {"start", seconds(segment.start)},
                        {"end", seconds(segment.end)},
@@ -45,7 +45,7 @@ ordered_json segment_json(const models::whisper::Segment& segment, bool with_wor
                        {"temperature", score(segment.temperature)}};
   if (with_words || !segment.words.empty()) {
     ordered_json words = ordered_json::array();
-    for (const models::whisper::Word& word : segment.words) {
+    for (const models::Word& word : segment.words) {
       words.push_back({{"word", word.text},
                        {"start", seconds(word.start)},
                        {"end", seconds(word.end)},
@@ -57,7 +57,7 @@ ordered_json segment_json(const models::whisper::Segment& segment, bool with_wor
 }
 
 ordered_json info_json(const TranscriptInfo& info) {
-  const bool translates = info.task == models::whisper::Task::kTranslate;
+  const bool translates = info.task == models::Task::kTranslate;
   return {{"input", info.input},
           {"model", info.model},
           {"random_weights", info.random_weights},

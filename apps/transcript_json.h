@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "models/whisper/transcriber.h"
+#include "models/transcript.h"
 
 namespace runnel::apps {
 
@@ -13,20 +13,20 @@ struct TranscriptInfo {
   std::string input{};
   std::string model;  // label
   bool random_weights = false;
-  models::whisper::Task task = models::whisper::Task::kTranscribe;
+  models::Task task = models::Task::kTranscribe;
   bool word_timestamps = false;
 };
 
 /// And after its last.
 struct TranscriptEnd {
-  models::whisper::Summary summary;
+  models::Summary summary;
   double wall_seconds = 0;  // reading, resampling and writing included
   bool complete = true;     // false: interrupted, or the input broke
 };
 
 /// {"id", "start", "end", "text", "tokens", "avg_logprob", "compression_ratio", "no_speech_prob",
 /// "temperature", "words" if `with_words`}: openai-whisper's names; seconds, to 1 ms.
-nlohmann::ordered_json segment_json(const models::whisper::Segment& segment, bool with_words);
+nlohmann::ordered_json segment_json(const models::Segment& segment, bool with_words);
 /// {"input", "model", "random_weights", "task", "versions"}
 nlohmann::ordered_json info_json(const TranscriptInfo& info);
 /// {"language", "language_probability", "duration", "duration_after_vad", "timing", "complete"}

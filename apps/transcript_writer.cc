@@ -11,7 +11,7 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::Segment;
+using models::Segment;
 
 constexpr std::array kFormats = {TranscriptFormat::kTxt,   TranscriptFormat::kSrt,
                                  TranscriptFormat::kVtt,   TranscriptFormat::kJson,

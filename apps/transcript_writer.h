@@ -25,7 +25,7 @@ std::vector<TranscriptFormat> parse_formats(const std::string& list);
 class TranscriptWriter {
  public:
   virtual ~TranscriptWriter() = default;
-  virtual void segment(const models::whisper::Segment& segment) = 0;
+  virtual void segment(const models::Segment& segment) = 0;
   /// Once, also after an interruption.
   virtual void finish(const TranscriptEnd& end) = 0;
 };

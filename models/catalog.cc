@@ -25,14 +25,39 @@ constexpr std::array kCatalog = {
                  .sample_rate_hz = 16000,
                  .description = "where somebody speaks; trained by Runnel on synthetic speech",
                  .embedded = true},
+    // Last: a build may be without it.
+    CatalogEntry{.name = kDefaultTranscriber,
+                 .architecture = "moonshine",
+                 .task = "transcription",
+                 .stems = "",
+                 .sample_rate_hz = 16000,
+                 .description = "English live captions; trained by Runnel on synthetic speech",
+                 .embedded = true},
 };
 
 }  // namespace
 
-std::span<const CatalogEntry> catalog() { return kCatalog; }
+std::span<const CatalogEntry> catalog() {
+  return std::span(kCatalog).first(kCatalog.size() - (has_embedded_transcriber() ? 0 : 1));
+}
+
+bool has_embedded_transcriber() { return !assets::moonshine_runnel_en_weights().empty(); }
+
+moonshine::Checkpoint load_embedded_transcriber() {
+  if (!has_embedded_transcriber()) {
+    throw std::runtime_error("model '" + std::string(kDefaultTranscriber) +
+                             "': expected it in the program, found a build without it");
+  }
+  const std::string label = "embedded " + std::string(kDefaultTranscriber);
+  return moonshine::parse_checkpoint({.config = assets::moonshine_runnel_en_config(),
+                                      .tokenizer = assets::moonshine_runnel_en_tokenizer(),
+                                      .weights = assets::moonshine_runnel_en_weights()},
+                                     label);
+}
 
 bool is_default(const CatalogEntry& entry) {
-  return entry.name == kDefaultSeparator || entry.name == kDefaultDetector;
+  return entry.name == kDefaultSeparator || entry.name == kDefaultDetector ||
+         entry.name == kDefaultTranscriber;
 }
 
 std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace runnel::models {
@@ -71,5 +72,8 @@ class LiveTranscriber {
   virtual double heard_seconds() const noexcept = 0;
   virtual const LiveTotals& totals() const noexcept = 0;
 };
+
+/// The text's last character ends a sentence.
+bool ends_sentence(std::string_view text);
 
 }  // namespace runnel::models

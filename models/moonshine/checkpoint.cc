@@ -65,6 +65,16 @@ bool fill_fixed(std::string_view tensor, const engine::Shape&, std::int64_t, std
   return true;
 }
 
+/// Every such file has it.
+constexpr std::string_view kProbe = "model.encoder.embedder.linear.weight";
+
+/// Before anything is packed: a checkpoint that lacks a tensor is refused at once.
+void expect_tensors(const Checkpoint& checkpoint) {
+  for (const auto& [tensor, shape] : tensor_shapes(checkpoint.config)) {
+    checkpoint.tensors->expect(tensor, shape);
+  }
+}
+
 }  // namespace
 
 bool is_checkpoint(const fs::path& folder) {
@@ -76,6 +86,18 @@ bool is_checkpoint(const fs::path& folder) {
   } catch (const std::exception&) {  // unreadable or too long: not one of ours
     return false;
   }
+}
+
+Checkpoint parse_checkpoint(const CheckpointFiles& files, const std::string& label) {
+  Checkpoint checkpoint;
+  checkpoint.label = label;
+  checkpoint.config = parse_config(files.config, label);
+  checkpoint.tensors =
+      std::make_unique<SafetensorsSource>(engine::Weights::borrow(files.weights, label), kProbe);
+  expect_tensors(checkpoint);
+  checkpoint.tokenizer = std::make_shared<const Tokenizer>(
+      Tokenizer::from_json(files.tokenizer, checkpoint.config.vocab_size, label));
+  return checkpoint;
 }
 
 Checkpoint load_checkpoint(const fs::path& folder) {
@@ -97,12 +119,8 @@ Checkpoint load_checkpoint(const fs::path& folder) {
   if (is_there(preprocessor_path)) {
     check_preprocessor(read_config_text(preprocessor_path), preprocessor_path.string());
   }
-  checkpoint.tensors = std::make_unique<SafetensorsSource>(engine::Weights::open(folder),
-                                                           "model.encoder.embedder.linear.weight");
-  // Before anything is packed: a checkpoint that lacks a tensor is refused at once.
-  for (const auto& [tensor, shape] : tensor_shapes(checkpoint.config)) {
-    checkpoint.tensors->expect(tensor, shape);
-  }
+  checkpoint.tensors = std::make_unique<SafetensorsSource>(engine::Weights::open(folder), kProbe);
+  expect_tensors(checkpoint);
   checkpoint.tokenizer = std::make_shared<const Tokenizer>(
       Tokenizer::from_folder(folder, checkpoint.config.vocab_size));
   return checkpoint;

@@ -1,8 +1,10 @@
 // Loading a Moonshine Streaming checkpoint.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -24,6 +26,13 @@ struct Checkpoint {
 /// A Hugging Face folder: config.json, model.safetensors or its shards, tokenizer.json. Throws
 /// std::runtime_error in one line: the file, what was expected, what was found.
 Checkpoint load_checkpoint(const std::filesystem::path& folder);
+
+/// The files of such a folder, in memory that outlives the checkpoint.
+struct CheckpointFiles {
+  std::string_view config, tokenizer;  // config.json, tokenizer.json
+  std::span<const std::byte> weights;  // model.safetensors
+};
+Checkpoint parse_checkpoint(const CheckpointFiles& files, const std::string& label);
 
 /// Whether the folder's config.json says that it is a Moonshine Streaming model.
 bool is_checkpoint(const std::filesystem::path& folder);

@@ -82,8 +82,11 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, int vocab_
   }
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
                               file.bytes().size());
-  return Tokenizer(
-      std::make_shared<const Impl>(parse_tokenizer_json(text, vocab_size, path.string())));
+  return from_json(text, vocab_size, path.string());
+}
+
+Tokenizer Tokenizer::from_json(std::string_view text, int vocab_size, const std::string& label) {
+  return Tokenizer(std::make_shared<const Impl>(parse_tokenizer_json(text, vocab_size, label)));
 }
 
 Tokenizer Tokenizer::made_up(int vocab_size) {

@@ -15,6 +15,8 @@ class Tokenizer {
   /// tokenizer.json of a Hugging Face folder (BPE, byte_fallback). Throws std::runtime_error in one
   /// line, also where the vocabulary doesn't fit `vocab_size`.
   static Tokenizer from_folder(const std::filesystem::path& folder, int vocab_size);
+  /// The same from the file's text; `label` names it.
+  static Tokenizer from_json(std::string_view text, int vocab_size, const std::string& label);
   /// For random weights: the special tokens, 256 byte tokens, "▁", then "▁<n>" place-holders.
   static Tokenizer made_up(int vocab_size);
 

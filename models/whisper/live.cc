@@ -47,12 +47,6 @@ const LiveTranscriberOptions& check(const LiveTranscriberOptions& options) {
   return options;
 }
 
-bool ends_sentence(std::string_view text) {
-  static constexpr std::string_view kEnds[] = {".", "?", "!", "。", "？", "！", "…"};
-  return std::any_of(std::begin(kEnds), std::end(kEnds),
-                     [&](std::string_view end) { return text.ends_with(end); });
-}
-
 /// The last `most` bytes, from the start of a word on.
 std::string last_words(std::string text, std::size_t most) {
   if (text.size() <= most) return text;

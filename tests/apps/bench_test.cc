@@ -115,6 +115,35 @@ TEST(BenchCommand, MeasuresAWhisperModelPartByPart) {
   EXPECT_GT(memory.at("session_bytes"), 0);
 }
 
+TEST(BenchCommand, MeasuresAMoonshineModelPartByPart) {
+  const Outcome outcome = run({"bench", "moonshine", "--model", "tests/fixtures/moonshine",
+                               "--rounds", "2", "--precision", "float32", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(report.at("random_weights"), false);
+  EXPECT_EQ(report.at("encoder_precision"), "float32");
+  ASSERT_GE(report.at("runs").size(), 1u);
+  const auto& run_1 = report.at("runs").at(0);
+  EXPECT_EQ(run_1.at("threads"), 1);
+  for (const char* name : {"80 ms of audio", "of which cross-K/V append", "1 s of audio",
+                           "last pass of a 2 s line", "of which the draft's batch"}) {
+    EXPECT_GT(part(run_1, name).at("median_ms"), 0.0) << name;
+    EXPECT_GT(part(run_1, name).at("share"), 0.0) << name;
+  }
+  // The draft is what decoding the whole line says: all of it is confirmed.
+  EXPECT_EQ(run_1.at("draft_confirmed"), run_1.at("draft_tokens"));
+  // What the shapes say is what was counted, but for windows at their edges.
+  const auto& work = run_1.at("operations");
+  const double counted = work.at("encoder_multiply_adds_per_second");
+  EXPECT_NEAR(counted / work.at("by_the_shapes").get<double>(), 1, 0.1);
+  // 3 layers and 4 new frames: (48 + 4) / 4 of the layers' work, the front end as before.
+  const auto& peer = work.at("peer_that_encodes_again_computed").at(0);
+  EXPECT_EQ(peer.at("frames_run_per_update"), 52);
+  EXPECT_GT(peer.at("times_ours"), 1.0);
+  EXPECT_LT(peer.at("times_ours"), 13.0);
+  EXPECT_GT(run_1.at("memory").at("stream_bytes"), 0);
+}
+
 TEST(BenchCommand, SaysThatWeightsAreRandom) {
   const char* isa = std::getenv("RUNNEL_ISA");
   if (isa && std::string(isa) == "generic") GTEST_SKIP() << "too slow in plain C++";
@@ -128,6 +157,9 @@ TEST(BenchCommand, SaysThatWeightsAreRandom) {
 TEST(BenchCommand, AWrongCommandLineIsOneLineThatSaysWhatIsMissing) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"bench", "whisper"},
+        {"bench", "moonshine"},
+        {"bench", "moonshine", "--model", "a", "--random-weights", "tiny"},
+        {"bench", "--seconds", "1", "live", "a.wav"},
         {"bench", "whisper", "--model", "a", "--random-weights", "tiny"},
         {"bench", "--seconds", "1", "ops"},
         {"bench", "ops", "--streams", "2"},
@@ -152,6 +184,9 @@ TEST(BenchCommand, TheBashCompletionKnowsWhatCanBeMeasured) {
   EXPECT_EQ(first("bench ops --fil", 3), "--filter\n");
   EXPECT_EQ(first("bench whisper --rand", 3), "--random-weights\n");
   EXPECT_EQ(first("bench --str", 2), "--streams\n");
+  EXPECT_EQ(first("bench li", 2), "live\n");
+  EXPECT_EQ(first("bench live --acc", 3), "--accelerated\n");
+  EXPECT_EQ(first("bench moonshine --rand", 3), "--random-weights\n");
   EXPECT_EQ(first("ben", 1), "bench\n");
 }
 

@@ -96,10 +96,17 @@ TEST_F(TranscribeLive, CtrlCFinishesWhatWasHeard) {
   EXPECT_EQ(stats.at("lost").at("input_frames"), 0);
 }
 
-TEST_F(TranscribeLive, SeveralInputsAreAUsageError) {
-  const auto outcome = testing::run(arguments({kAudio, kAudio, "--stream", "-o", folder_.path()}));
+TEST_F(TranscribeLive, SeveralInputsShareTheWeights) {
+  const auto outcome = testing::run(arguments({kAudio, kAudio, "--stream", "--step", "3"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto alone = testing::run(arguments({kAudio, "--stream", "--step", "3"}));
+  EXPECT_EQ(events_of(outcome.out).size(), 2 * events_of(alone.out).size());
+}
+
+TEST_F(TranscribeLive, ThereIsOneMicrophone) {
+  const auto outcome = testing::run(arguments({"mic", "mic"}));
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.err, ::testing::HasSubstr("one input"));
+  EXPECT_THAT(outcome.err, ::testing::HasSubstr("mic once"));
 }
 
 TEST_F(TranscribeLive, TheMicrophoneIsTranscribedWhileItHears) {

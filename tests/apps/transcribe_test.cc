@@ -236,7 +236,6 @@ TEST_F(Transcribe, WrongUsageIsExitCodeTwoAndOneLine) {
   const std::string input = make("a.wav", noisy_speech(16000, 1, 10));
   const std::vector<std::vector<std::string>> wrong = {
       {"transcribe"},
-      {"transcribe", input},
       {"transcribe", "--model", kModel},
       {"transcribe", input, "--model", kModel, "--random-weights", "tiny"},
       {"transcribe", input, "--model", kModel, "--format", "doc"},

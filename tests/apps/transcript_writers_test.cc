@@ -19,8 +19,8 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::Segment;
-using models::whisper::Word;
+using models::Segment;
+using models::Word;
 using ::testing::HasSubstr;
 using testing::read_text;
 using testing::TempFolder;

@@ -7,6 +7,7 @@
 
 #include <random>
 
+#include "tests/models/live_events.h"
 #include "tests/models/live_fakes.h"
 
 namespace runnel::models::whisper {
@@ -22,7 +23,9 @@ using testing::Speech;
 using testing::words_of;
 
 using Log = ScriptedRecogniser::Log;
-using Events = std::vector<LiveEvent>;
+using models::testing::Events;
+using models::testing::expect_well_formed;
+using models::testing::final_words;
 
 struct Outcome {
   Events events;
@@ -47,53 +50,6 @@ Outcome run(const std::vector<float>& samples, const LiveTranscriberOptions& opt
   live.finish(keep);
   result.totals = live.totals();
   return result;
-}
-
-std::vector<std::string> final_words(const Events& events) {
-  std::vector<std::string> words;
-  for (const auto& event : events) {
-    if (event.kind != LiveEvent::Kind::kFinal) continue;
-    for (const auto& word : event.words) words.push_back(word.text.substr(1));
-  }
-  return words;
-}
-
-/// What every stream of events must keep, whatever the recogniser says.
-void expect_well_formed(const Events& events) {
-  std::vector<LiveWord> committed;  // of the running line
-  int line = 0;
-  double last_start = 0, heard = 0;
-  for (const auto& event : events) {
-    ASSERT_EQ(event.line, line);
-    ASSERT_LE(event.committed, int(event.words.size()));
-    const bool cut = event.kind == LiveEvent::Kind::kFinal && !event.ends_utterance;
-    ASSERT_TRUE(cut || event.committed >= int(committed.size())) << "a committed word is gone";
-    for (std::size_t i = 0; i < std::min(committed.size(), event.words.size()); ++i) {
-      ASSERT_EQ(event.words[i].text, committed[i].text) << "a committed word was changed";
-      ASSERT_EQ(event.words[i].start, committed[i].start);
-      ASSERT_EQ(event.words[i].end, committed[i].end);
-    }
-    for (const auto& word : std::span(event.words).first(std::size_t(event.committed))) {
-      ASSERT_GE(word.start, last_start);
-      ASSERT_GE(word.end, word.start);
-      ASSERT_LE(word.end, event.heard + 1e-6);
-      if (event.kind == LiveEvent::Kind::kFinal) last_start = word.start;
-    }
-    ASSERT_GE(event.heard, heard);
-    heard = event.heard;
-    if (event.kind == LiveEvent::Kind::kPartial) {
-      committed.assign(event.words.begin(), event.words.begin() + event.committed);
-      continue;
-    }
-    ASSERT_EQ(event.committed, int(event.words.size()));
-    // Where a line is cut, what was committed beyond the cut begins the next one.
-    const auto taken = std::min(committed.size(), event.words.size());
-    committed.erase(committed.begin(), committed.begin() + std::ptrdiff_t(taken));
-    ++line;
-  }
-  if (!events.empty()) {
-    ASSERT_EQ(events.back().kind, LiveEvent::Kind::kFinal);
-  }
 }
 
 class LiveTranscription : public ::testing::TestWithParam<LivePolicy> {
