@@ -41,6 +41,8 @@ struct AttendWindow {
 };
 inline constexpr int kWindowPadding = 16;
 
+inline constexpr int kFewQueries = 8;
+
 struct AttentionKernels {
   /// One query against a memory: out = Σ softmax(scale · q·k) v. scratch: [⌈n / 16⌉ · 16]; after
   /// the call it holds the softmax weights.
@@ -48,6 +50,13 @@ struct AttentionKernels {
                        float* scratch, float* out) noexcept;
   One one_f32;
   One one_f16;
+  /// 1 to kFewQueries queries (rows with strides) against a memory, which is read once for several
+  /// of them. scratch: a query after the other, each as for `one`.
+  using Few = void (*)(const float* queries, std::ptrdiff_t stride, int count,
+                       const AttendMemory& memory, int dim, float scale, float* scratch, float* out,
+                       std::ptrdiff_t out_stride) noexcept;
+  Few few_f32;
+  Few few_f16;
   /// One query against gathered rows; scratch [n] as above.
   using Gathered = void (*)(const float* query, const AttendRows& context, int dim, float scale,
                             float* scratch, float* out) noexcept;

@@ -41,6 +41,15 @@ void one(const float* query, const AttendMemory& memory, int dim, float scale, f
 }
 
 template <class T>
+void few(const float* queries, std::ptrdiff_t stride, int count, const AttendMemory& memory,
+         int dim, float scale, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
+  const std::ptrdiff_t padded = (memory.n + kKeyPanel - 1) / kKeyPanel * kKeyPanel;
+  for (int q = 0; q < count; ++q) {
+    one<T>(queries + q * stride, memory, dim, scale, scratch + q * padded, out + q * out_stride);
+  }
+}
+
+template <class T>
 void gathered(const float* query, const AttendRows& context, int dim, float scale, float* scratch,
               float* out) noexcept {
   const T* keys = static_cast<const T*>(context.keys);
@@ -118,6 +127,8 @@ void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int que
 const AttentionKernels& plain_attention_kernels() {
   static const AttentionKernels kTable{.one_f32 = one<float>,
                                        .one_f16 = one<std::uint16_t>,
+                                       .few_f32 = few<float>,
+                                       .few_f16 = few<std::uint16_t>,
                                        .gathered_f32 = gathered<float>,
                                        .gathered_f16 = gathered<std::uint16_t>,
                                        .pack_keys_f32 = pack_keys<float>,

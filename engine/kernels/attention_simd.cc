@@ -50,6 +50,17 @@ HWY_INLINE V load_wide(const std::uint16_t* from) {
   return hn::PromoteTo(D(), hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
 }
 
+template <class Tag>
+HWY_INLINE hn::VFromD<Tag> load_as(Tag d, const float* from) {
+  return hn::LoadU(d, from);
+}
+
+template <class Tag>
+HWY_INLINE hn::VFromD<Tag> load_as(Tag d, const std::uint16_t* from) {
+  const hn::Rebind<hwy::float16_t, Tag> half;
+  return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+
 HWY_INLINE float wide(float x) { return x; }
 HWY_INLINE float wide(std::uint16_t x) { return float_of_f16(x); }
 
@@ -111,46 +122,61 @@ struct Gathered {
 };
 
 /// out[0, kVectors registers) = Σ_i weights[i] · rows.row(i)[column …].
-template <int kVectors, class Rows>
-HWY_INLINE void sum_columns(const float* weights, const Rows& rows, int n, int column, float* out) {
-  V even[kVectors], odd[kVectors];
-  for (int v = 0; v < kVectors; ++v) even[v] = odd[v] = hn::Zero(D());
+template <int kVectors, class Tag, class Rows>
+HWY_INLINE void sum_columns(Tag d, const float* weights, const Rows& rows, int n, int column,
+                            float* out) {
+  using VT = hn::VFromD<Tag>;
+  constexpr int kWidth = int(hn::MaxLanes(Tag()));
+  VT even[kVectors], odd[kVectors];
+  for (int v = 0; v < kVectors; ++v) even[v] = odd[v] = hn::Zero(d);
   int i = 0;
   for (; i + 1 < n; i += 2) {
     if (column == 0) {
       rows.fetch_ahead(i);
       rows.fetch_ahead(i + 1);
     }
-    const V w0 = hn::Set(D(), weights[i]), w1 = hn::Set(D(), weights[i + 1]);
+    const VT w0 = hn::Set(d, weights[i]), w1 = hn::Set(d, weights[i + 1]);
     const auto *a = rows.row(i) + column, *b = rows.row(i + 1) + column;
     for (int v = 0; v < kVectors; ++v) {
-      even[v] = hn::MulAdd(w0, load_wide(a + v * kLanes), even[v]);
-      odd[v] = hn::MulAdd(w1, load_wide(b + v * kLanes), odd[v]);
+      even[v] = hn::MulAdd(w0, load_as(d, a + v * kWidth), even[v]);
+      odd[v] = hn::MulAdd(w1, load_as(d, b + v * kWidth), odd[v]);
     }
   }
   if (i < n) {
-    const V w = hn::Set(D(), weights[i]);
+    const VT w = hn::Set(d, weights[i]);
     const auto* a = rows.row(i) + column;
     for (int v = 0; v < kVectors; ++v) {
-      even[v] = hn::MulAdd(w, load_wide(a + v * kLanes), even[v]);
+      even[v] = hn::MulAdd(w, load_as(d, a + v * kWidth), even[v]);
     }
   }
   for (int v = 0; v < kVectors; ++v) {
-    hn::StoreU(hn::Add(even[v], odd[v]), D(), out + column + v * kLanes);
+    hn::StoreU(hn::Add(even[v], odd[v]), d, out + column + v * kWidth);
   }
 }
+
+/// Half registers, for heads that are not whole ones (24, 40).
+using HalfD = hn::CappedTag<float, std::size_t(kLanes > 4 ? kLanes / 2 : kLanes)>;
+constexpr int kHalfLanes = int(hn::MaxLanes(HalfD()));
 
 template <class Rows>
 void sum_rows(const float* weights, const Rows& rows, int n, int dim, float* out) {
   constexpr int kMost = HWY_TARGET == HWY_AVX2 ? 4 : 8;  // two chains each must fit in registers
   int column = 0;
   for (; column + kMost * kLanes <= dim; column += kMost * kLanes) {
-    sum_columns<kMost>(weights, rows, n, column, out);
+    sum_columns<kMost>(D(), weights, rows, n, column, out);
   }
   for (; column + 4 * kLanes <= dim; column += 4 * kLanes) {
-    sum_columns<4>(weights, rows, n, column, out);
+    sum_columns<4>(D(), weights, rows, n, column, out);
   }
-  for (; column + kLanes <= dim; column += kLanes) sum_columns<1>(weights, rows, n, column, out);
+  for (; column + 2 * kLanes <= dim; column += 2 * kLanes) {
+    sum_columns<2>(D(), weights, rows, n, column, out);
+  }
+  for (; column + kLanes <= dim; column += kLanes) {
+    sum_columns<1>(D(), weights, rows, n, column, out);
+  }
+  for (; column + kHalfLanes <= dim; column += kHalfLanes) {
+    sum_columns<1>(HalfD(), weights, rows, n, column, out);
+  }
   for (; column < dim; ++column) {
     float sum = 0;
     for (int i = 0; i < n; ++i) sum += weights[i] * wide(rows.row(i)[column]);
@@ -174,6 +200,123 @@ void one(const float* query, const AttendMemory& memory, int dim, float scale, f
   sum_rows(scratch, Packed<T>{values, dim}, memory.n, dim, out);
 }
 
+// ---- A few queries ----
+
+/// Scores of kQueries queries with a panel of 16 keys.
+template <int kQueries, class T>
+HWY_INLINE void score_panel_of(const float* queries, std::ptrdiff_t stride, const T* panel, int dim,
+                               float* scores, std::ptrdiff_t score_stride) {
+  constexpr int kParts = kKeyPanel / kLanes;
+  V sum[kQueries][kParts];
+  for (int q = 0; q < kQueries; ++q) {
+    for (int p = 0; p < kParts; ++p) sum[q][p] = hn::Zero(D());
+  }
+  for (int d = 0; d < dim; ++d) {
+    V key[kParts];
+    for (int p = 0; p < kParts; ++p) key[p] = load_wide(panel + d * kKeyPanel + p * kLanes);
+    for (int q = 0; q < kQueries; ++q) {
+      const V query = hn::Set(D(), queries[q * stride + d]);
+      for (int p = 0; p < kParts; ++p) sum[q][p] = hn::MulAdd(query, key[p], sum[q][p]);
+    }
+  }
+  for (int q = 0; q < kQueries; ++q) {
+    for (int p = 0; p < kParts; ++p) {
+      hn::StoreU(sum[q][p], D(), scores + q * score_stride + p * kLanes);
+    }
+  }
+}
+
+/// Columns [column, column + kVectors registers) of kQueries weighted sums of values.
+template <int kQueries, int kVectors, class Tag, class T>
+HWY_INLINE void sum_columns_of(Tag d, const float* weights, std::ptrdiff_t weight_stride,
+                               const T* values, int n, int dim, int column, float* out,
+                               std::ptrdiff_t out_stride) {
+  using VT = hn::VFromD<Tag>;
+  constexpr int kWidth = int(hn::MaxLanes(Tag()));
+  VT sum[kQueries][kVectors];
+  for (int q = 0; q < kQueries; ++q) {
+    for (int v = 0; v < kVectors; ++v) sum[q][v] = hn::Zero(d);
+  }
+  const T* row = values + column;
+  for (int i = 0; i < n; ++i, row += dim) {
+    VT value[kVectors];
+    for (int v = 0; v < kVectors; ++v) value[v] = load_as(d, row + v * kWidth);
+    for (int q = 0; q < kQueries; ++q) {
+      const VT weight = hn::Set(d, weights[q * weight_stride + i]);
+      for (int v = 0; v < kVectors; ++v) sum[q][v] = hn::MulAdd(weight, value[v], sum[q][v]);
+    }
+  }
+  for (int q = 0; q < kQueries; ++q) {
+    for (int v = 0; v < kVectors; ++v) {
+      hn::StoreU(sum[q][v], d, out + q * out_stride + column + v * kWidth);
+    }
+  }
+}
+
+template <int kQueries, class T>
+void attend_few(const float* queries, std::ptrdiff_t stride, const AttendMemory& memory, int dim,
+                float scale, float* scratch, float* out, std::ptrdiff_t out_stride) {
+  const T* keys = static_cast<const T*>(memory.keys);
+  const T* values = static_cast<const T*>(memory.values);
+  const std::ptrdiff_t score_stride = rounded_up(memory.n, kKeyPanel);
+  for (int i = 0; i < memory.n; i += kKeyPanel) {
+    score_panel_of<kQueries>(queries, stride, keys + std::ptrdiff_t(i) * dim, dim, scratch + i,
+                             score_stride);
+  }
+  for (int q = 0; q < kQueries; ++q) softmax_row(scratch + q * score_stride, scale, memory.n);
+  int column = 0;
+  for (; column + 2 * kLanes <= dim; column += 2 * kLanes) {
+    sum_columns_of<kQueries, 2>(D(), scratch, score_stride, values, memory.n, dim, column, out,
+                                out_stride);
+  }
+  for (; column + kLanes <= dim; column += kLanes) {
+    sum_columns_of<kQueries, 1>(D(), scratch, score_stride, values, memory.n, dim, column, out,
+                                out_stride);
+  }
+  for (; column + kHalfLanes <= dim; column += kHalfLanes) {
+    sum_columns_of<kQueries, 1>(HalfD(), scratch, score_stride, values, memory.n, dim, column, out,
+                                out_stride);
+  }
+  for (; column < dim; ++column) {
+    for (int q = 0; q < kQueries; ++q) {
+      float sum = 0;
+      for (int i = 0; i < memory.n; ++i) {
+        sum += scratch[q * score_stride + i] * wide(values[std::ptrdiff_t(i) * dim + column]);
+      }
+      out[q * out_stride + column] = sum;
+    }
+  }
+}
+
+template <class T>
+void few(const float* queries, std::ptrdiff_t stride, int count, const AttendMemory& memory,
+         int dim, float scale, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
+  static_assert(kFewQueries == 8);
+  constexpr int kMost = HWY_TARGET == HWY_AVX2 ? 4 : 8;  // sums must fit in registers
+  const std::ptrdiff_t score_stride = rounded_up(memory.n, kKeyPanel);
+  for (int q = 0; q < count;) {
+    const float* from = queries + q * stride;
+    float* scores = scratch + q * score_stride;
+    float* to = out + q * out_stride;
+    const int left = count - q;
+    if (left >= kMost) {
+      attend_few<kMost, T>(from, stride, memory, dim, scale, scores, to, out_stride);
+      q += kMost;
+    } else if (left >= 4) {
+      attend_few<4, T>(from, stride, memory, dim, scale, scores, to, out_stride);
+      q += 4;
+    } else if (left >= 2) {
+      attend_few<2, T>(from, stride, memory, dim, scale, scores, to, out_stride);
+      q += 2;
+    } else {
+      one<T>(from, memory, dim, scale, scores, to);
+      q += 1;
+    }
+  }
+}
+
+// ---- One query, gathered rows ----
+
 template <int kRows, class T>
 HWY_INLINE void score_rows(const float* query, const Gathered<T>& keys, int first, int dim,
                            float* scores) {
@@ -189,8 +332,17 @@ HWY_INLINE void score_rows(const float* query, const Gathered<T>& keys, int firs
     const V q = hn::LoadU(D(), query + d);
     for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(q, load_wide(row[r] + d), sum[r]);
   }
+  hn::VFromD<HalfD> half[kRows];
+  for (int r = 0; r < kRows; ++r) half[r] = hn::Zero(HalfD());
+  for (; d + kHalfLanes <= dim; d += kHalfLanes) {
+    const auto q = hn::LoadU(HalfD(), query + d);
+    for (int r = 0; r < kRows; ++r) {
+      half[r] = hn::MulAdd(q, load_as(HalfD(), row[r] + d), half[r]);
+    }
+  }
   for (int r = 0; r < kRows; ++r) {
     float total = hn::GetLane(hn::SumOfLanes(D(), sum[r]));
+    if (dim % kLanes >= kHalfLanes) total += hn::GetLane(hn::SumOfLanes(HalfD(), half[r]));
     for (int rest = d; rest < dim; ++rest) total += query[rest] * wide(row[r][rest]);
     scores[first + r] = total;
   }
@@ -593,6 +745,8 @@ void pack_half_keys(const float* k, std::ptrdiff_t stride, int n, int dim, void*
 const AttentionKernels& attention_table() {
   static const AttentionKernels kTable{.one_f32 = one<float>,
                                        .one_f16 = one<std::uint16_t>,
+                                       .few_f32 = few<float>,
+                                       .few_f16 = few<std::uint16_t>,
                                        .gathered_f32 = gathered<float>,
                                        .gathered_f16 = gathered<std::uint16_t>,
                                        .pack_keys_f32 = plain_attention_kernels().pack_keys_f32,

@@ -355,18 +355,24 @@ void Decoder::cross_attention(const DecoderLayer& layer, int index, Buffers& b, 
   const MatrixView<float> out =
       strips ? MatrixView<float>{floats(b.heads), n, width, width} : b.attended.floats(n);
   const float scale = 1.0f / std::sqrt(float(dim));
-  const auto attend = half_ ? executor_.attention.one_f16 : executor_.attention.one_f32;
+  const auto attend = half_ ? executor_.attention.few_f16 : executor_.attention.few_f32;
+  const std::ptrdiff_t padded = (frames_ + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
   // Head by head, so that its keys and values stay in the cache for all rows.
-  executor_.pool.run(d.heads * n, [&](int task, int thread) {
-    const int head = task / n, row = task % n;
+  const int blocks = (n + engine::kFewQueries - 1) / engine::kFewQueries;
+  executor_.pool.run(d.heads * blocks, [&](int task, int thread) {
+    const int head = task / blocks, first = task % blocks * engine::kFewQueries;
+    const int count = std::min(engine::kFewQueries, n - first);
     const engine::AttendMemory memory{
         .keys = cross_keys(index, head), .values = cross_values(index, head), .n = frames_};
     float* weights = executor_.scratch<float>(thread);
-    attend(queries.data + row * queries.stride + head * dim, memory, dim, scale, weights,
-           out.data + row * out.stride + head * dim);
+    attend(queries.data + first * queries.stride + head * dim, queries.stride, count, memory, dim,
+           scale, weights, out.data + first * out.stride + head * dim, out.stride);
     if (index < peak_layer_) return;
-    peaks_[std::size_t((row * (d.layers - peak_layer_) + index - peak_layer_) * d.heads + head)] =
-        attention_peak({weights, std::size_t(frames_)});
+    for (int i = 0; i < count; ++i) {
+      const int row = (first + i) * (d.layers - peak_layer_) + index - peak_layer_;
+      peaks_[std::size_t(row * d.heads + head)] =
+          attention_peak({weights + i * padded, std::size_t(frames_)});
+    }
   });
   if (strips) engine::pack(executor_, out, b.attended);
 }
@@ -413,7 +419,8 @@ std::size_t Decoder::bytes() const noexcept {
 std::size_t decoder_scratch_bytes(const Config& config, int max_frames) {
   const Config::Decoder& d = config.decoder;
   const int widest = std::max({config.encoder.dim, d.dim, d.heads * d.head_dim, d.ffn});
-  const std::size_t attention = std::size_t(std::max(max_frames, d.max_tokens) + 64);
+  const std::size_t attention =
+      std::size_t(std::max(engine::kFewQueries * (max_frames + kKeyBlock), d.max_tokens + 64));
   return std::max(engine::linear_scratch_bytes(widest), attention * sizeof(float));
 }
 

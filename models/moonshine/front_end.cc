@@ -11,9 +11,10 @@ namespace {
 using engine::Activation;
 using engine::Activations;
 
-constexpr float kEpsilon = 1e-6f;    // of a frame's variance
-constexpr float kLoudest = 1e6f;     // far beyond full scale; its square is still a float
-constexpr int kMostFrames = 4 * 32;  // of a block: 32 rows are what tiles multiply at once
+constexpr float kEpsilon = 1e-6f;  // of a frame's variance
+constexpr float kLoudest = 1e6f;   // far beyond full scale; its square is still a float
+constexpr int kMostRows = 32;
+constexpr int kMostFrames = 4 * kMostRows;  // of a block: 32 rows are what tiles multiply at once
 
 int frames_of(int samples, int frame_samples) {
   return std::min(kMostFrames, (samples / frame_samples + 1 + 3) / 4 * 4);
@@ -91,9 +92,18 @@ int FrontEnd::convolve(int frames, MatrixView<float> out) noexcept {
   tail1_.count += frames;
   const int middle = tail1_.outputs();
   if (middle == 0) return 0;
-  engine::pack(executor_, tail1_.windows(), conv1_in_);
-  engine::multiply(executor_, weights_.conv1, conv1_in_, tail2_.room(middle),
-                   {.activation = Activation::kSilu});
+  const MatrixView<const float> windows = tail1_.windows();
+  const MatrixView<float> to = tail2_.room(middle);
+  // More than 32 rows of tiles are summed in another order, and a row must not depend on the chunk.
+  for (int first = 0; first < middle; first += kMostRows) {
+    const int n = std::min(kMostRows, middle - first);
+    engine::pack(executor_,
+                 {windows.data + first * windows.stride, n, windows.cols, windows.stride},
+                 conv1_in_);
+    engine::multiply(executor_, weights_.conv1, conv1_in_,
+                     MatrixView<float>{to.data + first * to.stride, n, to.cols, to.stride},
+                     {.activation = Activation::kSilu});
+  }
   tail1_.drop(middle);
   tail2_.count += middle;
   const std::int64_t square = std::int64_t(config_.dim) * config_.dim;

@@ -17,7 +17,7 @@
 namespace runnel::engine {
 namespace {
 
-const std::vector<int> kDims = {2, 6, 14, 16, 18, 32, 34, 62, 64, 66, 80, 96, 126, 128};
+const std::vector<int> kDims = {2, 6, 14, 16, 18, 20, 24, 32, 34, 40, 62, 64, 66, 80, 96, 126, 128};
 
 class Attention : public testing::TestWithParam<Isa> {
  protected:
@@ -168,6 +168,51 @@ void check_gathered(const AttentionKernels& kernels, std::mt19937& engine, int n
   }
   for (std::size_t d = 0; d < std::size_t(dim); ++d) {
     ASSERT_NEAR(out[d], exact.out[d], allowed * (1 + exact.scatter)) << "out " << d;
+  }
+}
+
+/// Against one query at a time, which the test above knows to be right.
+template <class T>
+void check_few(const AttentionKernels& kernels, std::mt19937& engine, int n, int dim, int count) {
+  SCOPED_TRACE("n " + std::to_string(n) + ", dim " + std::to_string(dim) + ", queries " +
+               std::to_string(count));
+  std::normal_distribution<float> normal;
+  const std::size_t panels = std::size_t(n + 15) / 16, size = std::size_t(n) * std::size_t(dim);
+  const std::ptrdiff_t stride = dim + 3, padded = std::ptrdiff_t(panels * 16);
+  std::vector<float> queries(std::size_t(count * stride)), rows(size);
+  for (float& v : queries) v = normal(engine);
+  for (float& v : rows) v = normal(engine);
+  std::vector<T> keys(panels * 16 * std::size_t(dim)), values(size);
+  for (T& v : values) v = narrowed<T>(normal(engine));
+  constexpr bool kFloat = std::is_same_v<T, float>;
+  (kFloat ? kernels.pack_keys_f32 : kernels.pack_keys_f16)(rows.data(), dim, n, dim, keys.data());
+  const AttendMemory memory{keys.data(), values.data(), n};
+  std::vector<float> scratch(std::size_t(count * padded) + 1, 7.0f);
+  std::vector<float> out(std::size_t(count * stride), 7.0f);
+  std::vector<float> one(static_cast<std::size_t>(dim), 0.0f), weights(scratch);
+  (kFloat ? kernels.few_f32 : kernels.few_f16)(queries.data(), stride, count, memory, dim, 0.3f,
+                                               scratch.data(), out.data(), stride);
+  EXPECT_EQ(scratch.back(), 7.0f);
+  for (int q = 0; q < count; ++q) {
+    (kFloat ? kernels.one_f32 : kernels.one_f16)(queries.data() + q * stride, memory, dim, 0.3f,
+                                                 weights.data(), one.data());
+    for (int i = 0; i < n; ++i) {
+      ASSERT_NEAR(scratch[std::size_t(q * padded + i)], weights[std::size_t(i)], 1e-5);
+    }
+    for (int d = 0; d < stride; ++d) {
+      ASSERT_NEAR(out[std::size_t(q * stride + d)], d < dim ? one[std::size_t(d)] : 7.0f, 1e-5);
+    }
+  }
+}
+
+TEST_P(Attention, AFewQueriesAgainstAMemory) {
+  for (int dim : kDims) {
+    for (int n : {1, 2, 15, 16, 17, 33, 100}) {
+      for (int count = 1; count <= kFewQueries; ++count) {
+        check_few<float>(kernels_, engine_, n, dim, count);
+        check_few<std::uint16_t>(kernels_, engine_, n, dim, count);
+      }
+    }
   }
 }
 

@@ -216,10 +216,11 @@ TEST_P(MoonshineDecoder, RestartForgets) {
 }
 
 TEST_P(MoonshineDecoder, NarrowWeightsKeepTheTokensThatAreClear) {
-  // Largest differences of log-probability measured here over all runs, and what the first one
-  // allows: the other tokens' scores may move as much in the other direction.
+  // Twice the largest differences of log-probability that were measured over all runs (0.006, 0.13,
+  // 0.30 on AMX). A token is clear where its margin is larger than both it and the next best may
+  // move.
   const std::pair<Precision, double> kNoise[] = {
-      {Precision::kFloat16, 0.1}, {Precision::kBFloat16, 1.2}, {Precision::kInt8, 1.6}};
+      {Precision::kFloat16, 0.02}, {Precision::kBFloat16, 0.3}, {Precision::kInt8, 0.6}};
   for (const auto& [precision, noise] : kNoise) {
     DecoderModel model(folder_, all_in(precision));
     double largest = 0;

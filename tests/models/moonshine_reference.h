@@ -20,12 +20,35 @@ struct Reference {
   std::string prefix;  // "5s."; empty in the fixture
   std::vector<float> input;
 
+  static std::string name_of(WindowSemantics semantics) {
+    return semantics == WindowSemantics::kStrict ? "hf" : "inclusive";
+  }
   std::vector<float> tensor(const std::string& name) const {
     return models::testing::expected_tensor(folder, prefix + name).values;
   }
-  /// hf: strict windows; inclusive.
+  /// Greedy tokens, the end token too if it came.
+  std::vector<int> tokens(WindowSemantics semantics = WindowSemantics::kStrict) const {
+    const nlohmann::json json = models::testing::expected_json(folder);
+    std::vector<int> all;
+    if (json.contains("runs")) {
+      all = json["runs"][prefix + name_of(semantics)]["tokens"].get<std::vector<int>>();
+    } else {
+      for (const auto& step : json[name_of(semantics)]) all.push_back(step["token"]);
+    }
+    return all;
+  }
+  std::vector<float> logprobs(WindowSemantics semantics) const {
+    const nlohmann::json json = models::testing::expected_json(folder);
+    std::vector<float> all;
+    if (json.contains("runs")) {
+      all = json["runs"][prefix + name_of(semantics)]["logprobs"].get<std::vector<float>>();
+    } else {
+      for (const auto& step : json[name_of(semantics)]) all.push_back(step["logprob"]);
+    }
+    return all;
+  }
   std::vector<float> encoder(WindowSemantics semantics) const {
-    return tensor(semantics == WindowSemantics::kStrict ? "hf.encoder" : "inclusive.encoder");
+    return tensor(name_of(semantics) + ".encoder");
   }
 };
 
@@ -56,6 +79,13 @@ inline std::shared_ptr<const Model> load(const std::filesystem::path& folder,
       load_checkpoint(folder),
       engine::ComputeConfig{.encoder = precision, .decoder = precision, .threads = threads},
       windows);
+}
+
+/// As long as the model can hear, in one chunk or many.
+inline StreamOptions whole_input(const Model& model) {
+  return {.max_seconds = model.config().encoder.max_frames / Config::kFramesPerSecond,
+          .max_tokens = 40,
+          .max_chunk = 100000};
 }
 
 /// Appends the rows of a stream's last push or flush.
