@@ -185,7 +185,7 @@ void add_pass_flags(CLI::App& app, LiveTranscribeOptions& options) {
       ->check(CLI::Range(0.1, 10.0))
       ->group(ends);
   app.add_option("--max-line", options.max_line,
-                 "Moonshine: seconds of the longest line; from 60 % on a sentence's end cuts (25)")
+                 "Moonshine: seconds of the longest line; from half on a sentence's end cuts (18)")
       ->check(CLI::Range(5.0, 60.0))
       ->group(ends);
 }

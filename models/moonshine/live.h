@@ -25,8 +25,9 @@ struct LiveTranscriberOptions {
   double silence = 0.5;
   double sentence_silence = 0.4;
   double no_text_silence = 1.0;
-  double longest_line =
-      25;  // a line that would get longer is cut; from 60 % on at a sentence's end
+  /// A line that would get longer is cut; from half of it on at a sentence's end. At most what the
+  /// model's position table holds, less 2 s.
+  double longest_line = 18;
 
   double min_speech = 0.1;  // shorter sounds are none
   double lead_in = 0.3;     // heard before the voice is detected
