@@ -8,8 +8,8 @@
 namespace runnel::apps {
 namespace {
 
-using models::whisper::kSampleRateHz;
 using models::LiveEvent;
+using models::whisper::kSampleRateHz;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
 constexpr std::int64_t kWorkerPollNs = 2'000'000;

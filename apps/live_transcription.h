@@ -57,8 +57,8 @@ class LiveTranscription {
   /// is thrown by wait().
   using OnEvent = std::function<void(const TimedEvent&)>;
 
-  LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber, int rate_hz,
-                    int channels, const LiveTranscriptionOptions& options, OnEvent on_event);
+  LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber, int rate_hz, int channels,
+                    const LiveTranscriptionOptions& options, OnEvent on_event);
   /// Stops; what is queued is lost unless end_input() and wait() came before.
   ~LiveTranscription();
 

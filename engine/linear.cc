@@ -10,8 +10,10 @@ namespace {
 constexpr int kRowsPerTask = 16;  // of normalisation and packing
 constexpr int kManyRows = 256;    // rows of a float task: their block stays in the L2 cache
 constexpr int kManyPanels = 2;    // panels widened at a time
-constexpr std::size_t kStripBlock = 1 << 20;  // bytes of strips that stay in the L2 cache
-constexpr std::size_t kFewBytes = 1 << 16;    // weights of a task with few rows
+constexpr std::size_t kStripBlock = 768 << 10;  // bytes of strips that stay in the L2 cache
+constexpr int kLongProduct = 64;                // tiles of inputs; more go in parts of about
+constexpr int kProductPart = 48;                // so many, or a pair of panels leaves the cache
+constexpr std::size_t kFewBytes = 1 << 16;      // weights of a task with few rows
 
 const float* bias_at(const Linear& layer, int column) noexcept {
   return layer.bias.empty() ? nullptr : layer.bias.data() + column;
@@ -52,45 +54,73 @@ void pack_strips(Executor& executor, MatrixView<const float> x, const LayerNorm*
   });
 }
 
+struct StripOutput {
+  TileProduct::Output type;
+  void* data;
+  std::ptrdiff_t stride;
+};
+
 /// Products on strips, tiled so that a block of strips stays in the cache while panels stream by.
+/// Tiles [k_begin, k_end) of the inputs.
 void multiply_strips(Executor& executor, const Linear& layer, const Activations& x, int rows,
-                     const Then& then, TileProduct::Output output, void* y,
-                     std::ptrdiff_t y_stride) noexcept {
+                     int k_begin, int k_end, const Then& then, const StripOutput& y) noexcept {
   const PackedMatrix& w = layer.weight;
   const bool int8 = x.format() == Activations::Format::kInt8Strips;
-  assert(w.precision() == (int8 ? Precision::kInt8 : Precision::kBFloat16));
-  assert(w.inputs() == x.cols());
   const int strips = (rows + 31) / 32 * 2;
-  const std::size_t strip_bytes = std::size_t(x.k_tiles()) * 1024;
+  const std::size_t strip_bytes = std::size_t(k_end - k_begin) * 1024;
   const int block = std::clamp(int(kStripBlock / strip_bytes) / 2 * 2, 4, strips);
   const int blocks = (strips + block - 1) / block;
-  const int pairs = (w.panels() + 1) / 2;
-  executor.pool.run(blocks * pairs, [&](int task, int thread) {
-    const int first_strip = task / pairs * block;
-    const int panel = task % pairs * 2;
+  // A few rows take no time to multiply: a task then has panels to read for some microseconds.
+  const int group = rows > 16 ? 2 : std::max(4, w.panels() / (4 * executor.pool.threads()) / 4 * 4);
+  const int groups = (w.panels() + group - 1) / group;
+  executor.pool.run(blocks * groups, [&](int task, int thread) {
+    const int first_strip = task / groups * block;
+    const int panel = task % groups * group;
     const int column = panel * kPanel;
     TileProduct product{.a = x.strips(),
                         .a_scales = int8 ? x.scales() : nullptr,
                         .first_strip = first_strip,
                         .strips = std::min(block, strips - first_strip),
                         .k_tiles = x.k_tiles(),
+                        .k_begin = k_begin,
+                        .k_end = k_end,
                         .b = w.panel(panel),
                         .b_scales = int8 ? w.scales() + column : nullptr,
-                        .panels = std::min(2, w.panels() - panel),
+                        .panels = std::min(group, w.panels() - panel),
                         .rows = rows,
-                        .cols = std::min(2 * kPanel, w.outputs() - column),
+                        .cols = std::min(group * kPanel, w.outputs() - column),
                         .epilogue = epilogue_at(layer, then, 0, column),
-                        .output = output,
-                        .y = y,
-                        .y_stride = y_stride,
+                        .output = y.type,
+                        .y = y.data,
+                        .y_stride = y.stride,
                         .y_first_tile = column / 32};
-    if (output == TileProduct::Output::kFloat) {
-      product.y = static_cast<float*>(y) + column;
-    } else if (output == TileProduct::Output::kBFloat16) {
-      product.y = static_cast<std::uint16_t*>(y) + column;
+    if (k_begin > 0) product.epilogue.bias = nullptr;
+    if (y.type == TileProduct::Output::kFloat) {
+      product.y = static_cast<float*>(y.data) + column;
+    } else if (y.type == TileProduct::Output::kBFloat16) {
+      product.y = static_cast<std::uint16_t*>(y.data) + column;
     }
     executor.amx->product(product, executor.scratch<std::byte>(thread));
   });
+}
+
+void multiply_strips(Executor& executor, const Linear& layer, const Activations& x, int rows,
+                     const Then& then, const StripOutput& y) noexcept {
+  assert(
+      layer.weight.precision() ==
+      (x.format() == Activations::Format::kInt8Strips ? Precision::kInt8 : Precision::kBFloat16));
+  assert(layer.weight.inputs() == x.cols());
+  const int tiles = x.k_tiles();
+  const bool in_parts = rows > 16 && tiles > kLongProduct &&
+                        y.type == TileProduct::Output::kFloat &&
+                        then.activation == Activation::kNone;
+  const int parts = in_parts ? (tiles + kProductPart - 1) / kProductPart : 1;
+  Then next = then;
+  for (int part = 0; part < parts; ++part) {
+    multiply_strips(executor, layer, x, rows, tiles * part / parts, tiles * (part + 1) / parts,
+                    next, y);
+    next.residual = {static_cast<const float*>(y.data), rows, layer.weight.outputs(), y.stride};
+  }
 }
 
 /// One to kFewRows rows: bound by reading the weights once.
@@ -212,8 +242,8 @@ void multiply(Executor& executor, const Linear& layer, const Activations& x, Mat
               const Then& then) noexcept {
   assert(layer.weight.inputs() == x.cols() && layer.weight.outputs() <= y.cols);
   if (x.format() != Activations::Format::kFloat) {
-    multiply_strips(executor, layer, x, y.rows, then, TileProduct::Output::kFloat, y.data,
-                    y.stride);
+    multiply_strips(executor, layer, x, y.rows, then,
+                    {TileProduct::Output::kFloat, y.data, y.stride});
   } else if (y.rows > kFewRows) {
     multiply_many(executor, layer, x, y, then);
   } else {
@@ -227,11 +257,11 @@ void multiply(Executor& executor, const Linear& layer, const Activations& x, int
     return multiply(executor, layer, x, y.floats(rows), then);
   }
   if (y.format() == Activations::Format::kBFloat16Strips) {
-    return multiply_strips(executor, layer, x, rows, then, TileProduct::Output::kStrips, y.strips(),
-                           y.k_tiles());
+    return multiply_strips(executor, layer, x, rows, then,
+                           {TileProduct::Output::kStrips, y.strips(), y.k_tiles()});
   }
-  multiply_strips(executor, layer, x, rows, then, TileProduct::Output::kStrips, y.wide_strips(),
-                  y.wide_tiles());
+  multiply_strips(executor, layer, x, rows, then,
+                  {TileProduct::Output::kStrips, y.wide_strips(), y.wide_tiles()});
   quantize_strips(executor, rows, y);
 }
 
@@ -245,8 +275,8 @@ void quantize_strips(Executor& executor, int rows, Activations& x) noexcept {
 void multiply(Executor& executor, const Linear& layer, const Activations& x,
               MatrixView<std::uint16_t> y, const Then& then) noexcept {
   assert(x.format() != Activations::Format::kFloat);
-  multiply_strips(executor, layer, x, y.rows, then, TileProduct::Output::kBFloat16, y.data,
-                  y.stride);
+  multiply_strips(executor, layer, x, y.rows, then,
+                  {TileProduct::Output::kBFloat16, y.data, y.stride});
 }
 
 std::size_t linear_scratch_bytes(int inputs) {

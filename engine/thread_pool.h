@@ -18,7 +18,7 @@ int physical_cores();
 /// without work they sleep.
 ///
 /// One run at a time: callers on different threads wait for each other (fairly enough: a mutex held
-/// for one run).
+/// for one run). A pool of one thread has no lock: it serves one caller, as its scratch does.
 class ThreadPool {
  public:
   /// 0: physical_cores(). Throws std::invalid_argument below 0 or above 1024.
@@ -34,11 +34,12 @@ class ThreadPool {
   template <class Task>
   void run(int tasks, const Task& task) noexcept {
     if (tasks <= 0) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (tasks == 1 || workers_.empty()) {
+    if (workers_.empty()) {
       for (int i = 0; i < tasks; ++i) task(i, 0);
       return;
     }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (tasks == 1) return task(0, 0);
     fork(
         tasks, [](const void* t, int i, int thread) { (*static_cast<const Task*>(t))(i, thread); },
         &task);

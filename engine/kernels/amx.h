@@ -20,7 +20,8 @@ struct TileProduct {
   const float* a_scales = nullptr;  // [rows]; int8 only, null: bfloat16
   int first_strip = 0;              // even
   int strips = 0;                   // even
-  int k_tiles = 0;
+  int k_tiles = 0;                  // of a strip and of a panel
+  int k_begin = 0, k_end = 0;       // those that are multiplied
   const std::byte* b = nullptr;     // the first panel
   const float* b_scales = nullptr;  // [16 · panels]; int8 only
   int panels = 0;

@@ -29,6 +29,18 @@ struct AttendRows {
   int n = 0;
 };
 
+/// A piece of a stream, for one head: keys lie across, key j's dimension d at keys[d · key_stride +
+/// j], and may be read, whatever they hold, up to kWindowPadding past the last; values are rows.
+struct AttendWindow {
+  const float* keys = nullptr;
+  std::ptrdiff_t key_stride = 0;
+  const float* values = nullptr;
+  std::ptrdiff_t value_stride = 0;
+  int rows = 0;              // that there are
+  int past = 0, future = 0;  // row t sees rows t − past … t + future, as far as there are
+};
+inline constexpr int kWindowPadding = 16;
+
 struct AttentionKernels {
   /// One query against a memory: out = Σ softmax(scale · q·k) v. scratch: [⌈n / 16⌉ · 16]; after
   /// the call it holds the softmax weights.
@@ -44,6 +56,14 @@ struct AttentionKernels {
   /// Lays out rows [n, dim] of float keys for AttendMemory, as float or half.
   void (*pack_keys_f32)(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept;
   void (*pack_keys_f16)(const float* k, std::ptrdiff_t stride, int n, int dim, void* out) noexcept;
+
+  /// Rows [first, first + count) of a window as queries; q and out: of row `first`, rows with
+  /// strides. A query's result depends on what it sees alone, to the bit. scratch: past + 1 +
+  /// future
+  /// + kWindowPadding floats.
+  void (*window)(const float* q, std::ptrdiff_t q_stride, int first, int count,
+                 const AttendWindow& window, int dim, float scale, float* scratch, float* out,
+                 std::ptrdiff_t out_stride) noexcept;
 
   /// Many queries against many keys, float32, blocked with a running maximum. `causal`: query i
   /// sees keys 0 … i + (keys − queries), zeros come of none. q, k, v, out: rows with strides.

@@ -73,6 +73,26 @@ void pack_keys(const float* k, std::ptrdiff_t stride, int n, int dim, void* out)
   }
 }
 
+void window(const float* q, std::ptrdiff_t q_stride, int first, int count, const AttendWindow& w,
+            int dim, float scale, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
+  for (int i = 0; i < count; ++i) {
+    const int begin = std::max(0, first + i - w.past);
+    const int n = std::min(w.rows - 1, first + i + w.future) - begin + 1;
+    for (int j = 0; j < n; ++j) {
+      float sum = 0;
+      for (int d = 0; d < dim; ++d)
+        sum += q[i * q_stride + d] * w.keys[d * w.key_stride + begin + j];
+      scratch[j] = sum;
+    }
+    plain_row_kernels().softmax(scratch, scale, n);
+    for (int d = 0; d < dim; ++d) {
+      float sum = 0;
+      for (int j = 0; j < n; ++j) sum += scratch[j] * w.values[(begin + j) * w.value_stride + d];
+      out[i * out_stride + d] = sum;
+    }
+  }
+}
+
 void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int queries,
           const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim, float scale,
           bool causal, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
@@ -102,6 +122,7 @@ const AttentionKernels& plain_attention_kernels() {
                                        .gathered_f16 = gathered<std::uint16_t>,
                                        .pack_keys_f32 = pack_keys<float>,
                                        .pack_keys_f16 = pack_keys<std::uint16_t>,
+                                       .window = window,
                                        .many = many};
   return kTable;
 }

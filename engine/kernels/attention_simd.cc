@@ -211,6 +211,118 @@ void gathered(const float* query, const AttendRows& context, int dim, float scal
   sum_rows(scratch, values, n, dim, out);
 }
 
+// ---- A window ----
+
+/// scores[0, kVectors registers) = Σ_d query[d] · keys[d · stride …], in two chains a register.
+template <int kVectors>
+HWY_INLINE void score_across(const float* query, const float* keys, std::ptrdiff_t stride, int dim,
+                             float scale, V* scores) {
+  V even[kVectors], odd[kVectors];
+  for (int v = 0; v < kVectors; ++v) even[v] = odd[v] = hn::Zero(D());
+  for (int d = 0; d < dim; d += 2) {  // dim is even
+    const V q0 = hn::Set(D(), query[d]), q1 = hn::Set(D(), query[d + 1]);
+    const float* at = keys + d * stride;
+    for (int v = 0; v < kVectors; ++v) {
+      even[v] = hn::MulAdd(q0, hn::LoadU(D(), at + v * kLanes), even[v]);
+      odd[v] = hn::MulAdd(q1, hn::LoadU(D(), at + stride + v * kLanes), odd[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    scores[v] = hn::Mul(hn::Add(even[v], odd[v]), hn::Set(D(), scale));
+  }
+}
+
+/// out[0, kVectors registers) = share · Σ_i weights[i] · values[i · stride …].
+template <int kVectors>
+HWY_INLINE void sum_window(const float* weights, const float* values, std::ptrdiff_t stride, int n,
+                           float share, float* out) {
+  V total[kVectors];
+  for (int v = 0; v < kVectors; ++v) total[v] = hn::Zero(D());
+  for (int i = 0; i < n; ++i, values += stride) {
+    const V weight = hn::Set(D(), weights[i]);
+    for (int v = 0; v < kVectors; ++v) {
+      total[v] = hn::MulAdd(weight, hn::LoadU(D(), values + v * kLanes), total[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    hn::StoreU(hn::Mul(total[v], hn::Set(D(), share)), D(), out + v * kLanes);
+  }
+}
+
+/// Scores (base 2) of n keys into `scratch`, −infinity behind them to a whole register; the
+/// largest.
+HWY_INLINE V score_window(const float* query, const float* keys, std::ptrdiff_t stride, int n,
+                          int dim, float scale, float* scratch) {
+  const D d;
+  V most = hn::Set(d, kLowest);
+  const auto keep = [&](int at, V scores) {
+    if (n - at < kLanes) {
+      scores = hn::IfThenElse(hn::FirstN(d, std::size_t(n - at)), scores,
+                              hn::Set(d, -std::numeric_limits<float>::infinity()));
+    }
+    most = hn::Max(scores, most);
+    hn::StoreU(scores, d, scratch + at);
+  };
+  int j = 0;
+  for (; n - j > kLanes; j += 2 * kLanes) {
+    V pair[2];
+    score_across<2>(query, keys + j, stride, dim, scale, pair);
+    keep(j, pair[0]);
+    keep(j + kLanes, pair[1]);
+  }
+  if (j < n) {
+    V single;
+    score_across<1>(query, keys + j, stride, dim, scale, &single);
+    keep(j, single);
+  }
+  return hn::MaxOfLanes(d, most);
+}
+
+/// One query against n keys and values.
+HWY_INLINE void attend_window(const float* query, const float* keys, std::ptrdiff_t key_stride,
+                              const float* values, std::ptrdiff_t value_stride, int n, int dim,
+                              float scale, float* scratch, float* out) {
+  const D d;
+  const V top = score_window(query, keys, key_stride, n, dim, scale * kLog2e, scratch);
+  V sum = hn::Zero(d);
+  for (int j = 0; j < n; j += kLanes) {
+    const V e = exp2_of(hn::Sub(hn::LoadU(d, scratch + j), top));
+    sum = hn::Add(sum, e);
+    hn::StoreU(e, d, scratch + j);
+  }
+  const float share = 1.0f / hn::GetLane(hn::SumOfLanes(d, sum));
+  int c = 0;
+  for (; c + 4 * kLanes <= dim; c += 4 * kLanes) {
+    sum_window<4>(scratch, values + c, value_stride, n, share, out + c);
+  }
+  for (; c + 2 * kLanes <= dim; c += 2 * kLanes) {
+    sum_window<2>(scratch, values + c, value_stride, n, share, out + c);
+  }
+  for (; c + kLanes <= dim; c += kLanes) {
+    sum_window<1>(scratch, values + c, value_stride, n, share, out + c);
+  }
+  if (c < dim && dim >= kLanes) {  // the last columns, some of them once more
+    c = dim - kLanes;
+    sum_window<1>(scratch, values + c, value_stride, n, share, out + c);
+    c = dim;
+  }
+  for (; c < dim; ++c) {
+    float total = 0;
+    for (int i = 0; i < n; ++i) total += scratch[i] * values[i * value_stride + c];
+    out[c] = total * share;
+  }
+}
+
+void window(const float* q, std::ptrdiff_t q_stride, int first, int count, const AttendWindow& w,
+            int dim, float scale, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
+  for (int i = 0; i < count; ++i) {
+    const int begin = std::max(0, first + i - w.past);
+    const int n = std::min(w.rows - 1, first + i + w.future) - begin + 1;
+    attend_window(q + i * q_stride, w.keys + begin, w.key_stride, w.values + begin * w.value_stride,
+                  w.value_stride, n, dim, scale, scratch, out + i * out_stride);
+  }
+}
+
 // ---- Many queries ----
 //
 // Blocks of up to three registers of queries, a query a lane, against tiles of keys: maximum and
@@ -485,6 +597,7 @@ const AttentionKernels& attention_table() {
                                        .gathered_f16 = gathered<std::uint16_t>,
                                        .pack_keys_f32 = plain_attention_kernels().pack_keys_f32,
                                        .pack_keys_f16 = pack_half_keys,
+                                       .window = window,
                                        .many = many};
   return kTable;
 }

@@ -9,7 +9,7 @@
 
 namespace runnel::engine {
 
-enum class Activation { kNone, kGelu };  // GELU is the exact one, by erf
+enum class Activation { kNone, kGelu, kSilu };  // GELU is the exact one, by erf; SiLU: x · σ(x)
 
 /// What follows a product, in one pass over it: y = activation(x + bias) · 1 + residual.
 struct Epilogue {
@@ -27,8 +27,14 @@ struct RowKernels {
   /// exact.
   void (*finish)(const float* x, std::ptrdiff_t x_stride, int rows, int cols,
                  const Epilogue& epilogue, float* y, std::ptrdiff_t y_stride) noexcept;
+  /// asinh(k · (x − mean) / √(variance + epsilon)): a frame of samples at any level. |error| ≤ 2e-6
+  /// of exact, relative where it is more than 1.
+  void (*compress)(const float* x, float k, float epsilon, int n, float* out) noexcept;
   /// out = a + b.
   void (*add)(const float* a, const float* b, int n, float* out) noexcept;
+  /// out = value · gate · σ(gate), SwiGLU's half of a feed-forward. |error| ≤ 1e-6 of exact,
+  /// relative to |value · gate|. A NaN stays.
+  void (*swiglu)(const float* value, const float* gate, int n, float* out) noexcept;
   /// x ← softmax(x · scale), scale > 0; returns the logarithm of Σ exp(x · scale). A NaN makes all
   /// of them NaN.
   float (*softmax)(float* x, float scale, int n) noexcept;

@@ -23,6 +23,18 @@ void layer_norm(const float* x, const float* gamma, const float* beta, float eps
 
 float gelu(float x) { return 0.5f * x * std::erfc(-x * 0.707106781f); }
 
+float silu(float x) { return x / (1.0f + std::exp(-x)); }
+
+void compress(const float* x, float k, float epsilon, int n, float* out) noexcept {
+  float sum = 0;
+  for (int i = 0; i < n; ++i) sum += x[i];
+  const float mean = sum / float(n);
+  float squares = 0;
+  for (int i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const float scale = k / std::sqrt(squares / float(n) + epsilon);
+  for (int i = 0; i < n; ++i) out[i] = std::asinh((x[i] - mean) * scale);
+}
+
 void finish(const float* x, std::ptrdiff_t x_stride, int rows, int cols, const Epilogue& epilogue,
             float* y, std::ptrdiff_t y_stride) noexcept {
   for (int r = 0; r < rows; ++r) {
@@ -30,6 +42,7 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, int cols, const E
       float value = x[r * x_stride + c];
       if (epilogue.bias) value += epilogue.bias[c];
       if (epilogue.activation == Activation::kGelu) value = gelu(value);
+      if (epilogue.activation == Activation::kSilu) value = silu(value);
       if (epilogue.residual) value += epilogue.residual[r * epilogue.residual_stride + c];
       y[r * y_stride + c] = value;
     }
@@ -38,6 +51,10 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, int cols, const E
 
 void add(const float* a, const float* b, int n, float* out) noexcept {
   for (int i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+void swiglu(const float* value, const float* gate, int n, float* out) noexcept {
+  for (int i = 0; i < n; ++i) out[i] = value[i] * (gate[i] / (1.0f + std::exp(-gate[i])));
 }
 
 float softmax(float* x, float scale, int n) noexcept {
@@ -78,7 +95,9 @@ void from_f16(const std::uint16_t* x, int n, float* out) noexcept {
 const RowKernels& plain_row_kernels() {
   static const RowKernels kTable{.layer_norm = layer_norm,
                                  .finish = finish,
+                                 .compress = compress,
                                  .add = add,
+                                 .swiglu = swiglu,
                                  .softmax = softmax,
                                  .argmax = argmax,
                                  .to_bf16 = to_bf16,

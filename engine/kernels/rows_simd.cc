@@ -73,7 +73,14 @@ void layer_norm(const float* x, const float* gamma, const float* beta, float eps
   }
 }
 
-template <bool kBias, bool kGelu, bool kResidual>
+template <Activation kActivation>
+HWY_INLINE V activated(V v) {
+  if constexpr (kActivation == Activation::kGelu) return gelu(v);
+  if constexpr (kActivation == Activation::kSilu) return silu(v);
+  return v;
+}
+
+template <bool kBias, Activation kActivation, bool kResidual>
 void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, int cols,
                  const Epilogue& epilogue, float* y, std::ptrdiff_t y_stride) noexcept {
   const D d;
@@ -83,14 +90,14 @@ void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, int cols,
     for (int c = 0; c < whole; c += kLanes) {
       V v = hn::LoadU(d, x + c);
       if constexpr (kBias) v = hn::Add(v, hn::LoadU(d, epilogue.bias + c));
-      if constexpr (kGelu) v = gelu(v);
+      v = activated<kActivation>(v);
       if constexpr (kResidual) v = hn::Add(v, hn::LoadU(d, residual + c));
       hn::StoreU(v, d, y + c);
     }
     if (rest) {
       V v = load_part(d, x + whole, rest, 0.0f);
       if constexpr (kBias) v = hn::Add(v, load_part(d, epilogue.bias + whole, rest, 0.0f));
-      if constexpr (kGelu) v = gelu(v);
+      v = activated<kActivation>(v);
       if constexpr (kResidual) v = hn::Add(v, load_part(d, residual + whole, rest, 0.0f));
       store_part(v, d, y + whole, rest);
     }
@@ -99,15 +106,43 @@ void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, int cols,
 
 void finish(const float* x, std::ptrdiff_t x_stride, int rows, int cols, const Epilogue& epilogue,
             float* y, std::ptrdiff_t y_stride) noexcept {
-  using Finish = decltype(&finish_rows<false, false, false>);
-  static constexpr Finish kFinish[8] = {
-      finish_rows<false, false, false>, finish_rows<true, false, false>,
-      finish_rows<false, true, false>,  finish_rows<true, true, false>,
-      finish_rows<false, false, true>,  finish_rows<true, false, true>,
-      finish_rows<false, true, true>,   finish_rows<true, true, true>};
-  const int which = (epilogue.bias ? 1 : 0) + (epilogue.activation == Activation::kGelu ? 2 : 0) +
-                    (epilogue.residual ? 4 : 0);
-  kFinish[which](x, x_stride, rows, cols, epilogue, y, y_stride);
+  using Finish = decltype(&finish_rows<false, Activation::kNone, false>);
+  constexpr Activation kNone = Activation::kNone, kGelu = Activation::kGelu,
+                       kSilu = Activation::kSilu;
+  static constexpr Finish kFinish[3][4] = {
+      {finish_rows<false, kNone, false>, finish_rows<true, kNone, false>,
+       finish_rows<false, kNone, true>, finish_rows<true, kNone, true>},
+      {finish_rows<false, kGelu, false>, finish_rows<true, kGelu, false>,
+       finish_rows<false, kGelu, true>, finish_rows<true, kGelu, true>},
+      {finish_rows<false, kSilu, false>, finish_rows<true, kSilu, false>,
+       finish_rows<false, kSilu, true>, finish_rows<true, kSilu, true>}};
+  const int which = (epilogue.bias ? 1 : 0) + (epilogue.residual ? 2 : 0);
+  kFinish[int(epilogue.activation)][which](x, x_stride, rows, cols, epilogue, y, y_stride);
+}
+
+void compress(const float* x, float k, float epsilon, int n, float* out) noexcept {
+  const D d;
+  const int whole = n / kLanes * kLanes, rest = n - whole;
+  V sum = hn::Zero(d);
+  for (int i = 0; i < whole; i += kLanes) sum = hn::Add(sum, hn::LoadU(d, x + i));
+  if (rest) sum = hn::Add(sum, load_part(d, x + whole, rest, 0.0f));
+  const float average = hn::GetLane(hn::SumOfLanes(d, sum)) / float(n);
+  const V mean = hn::Set(d, average);
+  V squares = hn::Zero(d);
+  for (int i = 0; i < n; i += kLanes) {
+    const V value = i < whole ? hn::LoadU(d, x + i) : load_part(d, x + i, rest, average);
+    const V centred = hn::Sub(value, mean);
+    squares = hn::MulAdd(centred, centred, squares);
+  }
+  const float variance = hn::GetLane(hn::SumOfLanes(d, squares)) / float(n);
+  const V scale = hn::Set(d, k / __builtin_sqrtf(variance + epsilon));
+  for (int i = 0; i < whole; i += kLanes) {
+    hn::StoreU(asinh_of(hn::Mul(hn::Sub(hn::LoadU(d, x + i), mean), scale)), d, out + i);
+  }
+  if (rest) {
+    const V value = load_part(d, x + whole, rest, average);
+    store_part(asinh_of(hn::Mul(hn::Sub(value, mean), scale)), d, out + whole, rest);
+  }
 }
 
 void add(const float* a, const float* b, int n, float* out) noexcept {
@@ -117,6 +152,25 @@ void add(const float* a, const float* b, int n, float* out) noexcept {
     hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, out + i);
   }
   for (; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+void swiglu(const float* value, const float* gate, int n, float* out) noexcept {
+  const D d;
+  const V one = hn::Set(d, 1.0f), factor = hn::Set(d, -kLog2e);
+  // exp2_of takes up to 126; beyond, gate · σ(gate) is 0 within 1e-36.
+  const V most = hn::Set(d, 126.0f);
+  const auto gated = [&](V v, V g) {
+    const V e = exp2_of(hn::Min(most, hn::Mul(g, factor)));
+    return hn::Mul(v, hn::Div(g, hn::Add(one, e)));
+  };
+  const int whole = n / kLanes * kLanes, rest = n - whole;
+  for (int i = 0; i < whole; i += kLanes) {
+    hn::StoreU(gated(hn::LoadU(d, value + i), hn::LoadU(d, gate + i)), d, out + i);
+  }
+  if (rest) {
+    const V v = load_part(d, value + whole, rest, 0.0f), g = load_part(d, gate + whole, rest, 0.0f);
+    store_part(gated(v, g), d, out + whole, rest);
+  }
 }
 
 float softmax(float* x, float scale, int n) noexcept { return softmax_row(x, scale, n); }
@@ -225,7 +279,9 @@ void from_f16(const std::uint16_t* x, int n, float* out) noexcept {
 const RowKernels& row_table() {
   static const RowKernels kTable{.layer_norm = layer_norm,
                                  .finish = finish,
+                                 .compress = compress,
                                  .add = add,
+                                 .swiglu = swiglu,
                                  .softmax = softmax,
                                  .argmax = argmax,
                                  .to_bf16 = to_bf16,

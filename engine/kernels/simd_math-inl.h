@@ -79,6 +79,41 @@ HWY_INLINE V gelu(V x) {
   return hn::NegMulAdd(a, p, hn::Max(hn::Zero(d), x));
 }
 
+/// x · σ(x), within 1e-6 of exact, relative to x. NaN stays.
+template <class V>
+HWY_INLINE V silu(V x) {
+  const hn::DFromV<V> d;
+  // exp2_of takes up to 126; beyond, the result is 0 within 1e-36.
+  const V e = exp2_of(hn::Min(hn::Set(d, 126.0f), hn::Mul(x, hn::Set(d, -kLog2e))));
+  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), e));
+}
+
+/// asinh(x) = log(1 + u) with u = |x| + x² / (1 + √(1 + x²)) and x's sign; for |x| < 1e18.
+template <class V>
+HWY_INLINE V asinh_of(V x) {
+  const hn::DFromV<V> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const V one = hn::Set(d, 1.0f), a = hn::Abs(x), square = hn::Mul(a, a);
+  const V u = hn::Add(a, hn::Div(square, hn::Add(one, hn::Sqrt(hn::Add(one, square)))));
+  const V s = hn::Add(one, u);
+  const V lost = hn::Div(hn::Sub(u, hn::Sub(s, one)), s);  // what rounding s took from the log
+  // s = 2^e · (1 + f), 1 + f in [√½, √2).
+  const auto bits = hn::BitCast(di, s);
+  const auto e = hn::ShiftRight<23>(hn::Sub(bits, hn::Set(di, 0x3F3504F3)));
+  const V f = hn::Sub(hn::BitCast(d, hn::Sub(bits, hn::ShiftLeft<23>(e))), one);
+  V p = hn::MulAdd(hn::Set(d, -7.865289599e-02f), f, hn::Set(d, 1.287913918e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, -1.312532574e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.418143064e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, -1.662496775e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.000228167e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, -2.500079572e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, 3.333331645e-01f));
+  const V f2 = hn::Mul(f, f);
+  V log = hn::MulAdd(hn::Mul(f2, f), p, hn::MulAdd(f2, hn::Set(d, -0.5f), lost));
+  log = hn::MulAdd(hn::ConvertTo(d, e), hn::Set(d, 0.693147181f), hn::Add(f, log));
+  return hn::CopySign(log, x);
+}
+
 /// The first `count` lanes from memory, the others `fill`.
 template <class D>
 HWY_INLINE hn::VFromD<D> load_part(D d, const float* from, int count, float fill) {

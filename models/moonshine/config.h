@@ -24,7 +24,9 @@ struct Config {
     int ffn = 0;                  // intermediate_size
     std::vector<Window> windows;  // sliding_windows: one a layer
     int frame_samples = 80;       // sample_rate · frame_ms
-    int max_frames = 4096;        // max_position_embeddings: of the adapter's position table
+    // Rows of the adapter's position table: max_position_embeddings of the file itself, as
+    // decoder.max_tokens; encoder_config's says nothing.
+    int max_frames = 4096;
   };
 
   struct Decoder {

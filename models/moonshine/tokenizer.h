@@ -15,7 +15,7 @@ class Tokenizer {
   /// tokenizer.json of a Hugging Face folder (BPE, byte_fallback). Throws std::runtime_error in one
   /// line, also where the vocabulary doesn't fit `vocab_size`.
   static Tokenizer from_folder(const std::filesystem::path& folder, int vocab_size);
-  /// For random weights: the special tokens, 256 byte tokens, then "▁<n>" place-holders.
+  /// For random weights: the special tokens, 256 byte tokens, "▁", then "▁<n>" place-holders.
   static Tokenizer made_up(int vocab_size);
 
   int vocab_size() const noexcept;
@@ -25,6 +25,9 @@ class Tokenizer {
 
   /// Ids of text, without start and end. As Hugging Face's `tokenizers` gives them.
   std::vector<int> encode(std::string_view text) const;
+  /// The same for text that goes on where a word has begun: without the space that encode() puts
+  /// before it.
+  std::vector<int> encode_inside(std::string_view text) const;
   /// Text of tokens, special ones left out, without a leading space; malformed UTF-8 from byte
   /// tokens becomes U+FFFD.
   std::string decode(std::span<const int> tokens) const;

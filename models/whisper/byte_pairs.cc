@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <queue>
 #include <stdexcept>
 
-#include "models/whisper/unicode.h"
+#include "models/unicode.h"
 
 namespace runnel::models::whisper {
 namespace {
-
-std::uint64_t key(int left, int right) {
-  return std::uint64_t(std::uint32_t(left)) << 32 | std::uint32_t(right);
-}
 
 /// 's 't 're 've 'm 'll 'd: bytes with the apostrophe, 0 if none is there.
 std::size_t contraction(std::string_view text) {
@@ -96,18 +91,18 @@ BytePairs::BytePairs(std::vector<std::string> tokens,
       throw std::runtime_error(label + ": merge " + std::to_string(rank) +
                                ": expected a token for what it makes, found none");
     }
-    merges_.emplace(key(left, right), Merge{static_cast<int>(rank), found->second});
+    merges_.emplace(pair_key(left, right), PairMerge{static_cast<int>(rank), found->second});
   }
 }
 
-BytePairs::Merge BytePairs::merge_of(int left, int right) const {
+PairMerge BytePairs::merge_of(int left, int right) const {
   if (!implied_) {
-    const auto found = merges_.find(key(left, right));
-    return found == merges_.end() ? Merge{0, -1} : found->second;
+    const auto found = merges_.find(pair_key(left, right));
+    return found == merges_.end() ? PairMerge{0, -1} : found->second;
   }
   if (tokens_[left].size() + tokens_[right].size() > longest_) return {0, -1};
   const auto found = ids_.find(tokens_[left] + tokens_[right]);
-  return found == ids_.end() ? Merge{0, -1} : Merge{found->second, found->second};
+  return found == ids_.end() ? PairMerge{0, -1} : PairMerge{found->second, found->second};
 }
 
 void BytePairs::encode_piece(std::string_view piece, std::vector<int>& ids) const {
@@ -118,55 +113,11 @@ void BytePairs::encode_piece(std::string_view piece, std::vector<int>& ids) cons
       return;
     }
   }
-  // A linked list of symbols, and a heap of the merges that were possible when they were pushed. A
-  // merge whose symbols have changed since is passed over, so the whole is O(n log n).
-  struct Symbol {
-    int token;
-    int previous, next;  // -1: none
-  };
-  struct Candidate {
-    int rank;
-    int left, right;              // symbols
-    int left_token, right_token;  // as they were
-    int token;
-    // Lowest rank first, then leftmost.
-    bool operator<(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
-  };
-  std::vector<Symbol> symbols(piece.size());
-  const int size = static_cast<int>(piece.size());
-  for (int i = 0; i < size; ++i) {
-    symbols[i] = {byte_tokens_[static_cast<unsigned char>(piece[i])], i - 1,
-                  i + 1 < size ? i + 1 : -1};
-  }
-  std::priority_queue<Candidate> candidates;
-  const auto consider = [&](int left, int right) {
-    if (left < 0 || right < 0) return;
-    const int left_token = symbols[left].token, right_token = symbols[right].token;
-    const Merge merge = merge_of(left_token, right_token);
-    if (merge.token >= 0) {
-      candidates.push({merge.rank, left, right, left_token, right_token, merge.token});
-    }
-  };
-  for (int i = 0; i + 1 < size; ++i) consider(i, i + 1);
-  while (!candidates.empty()) {
-    const Candidate best = candidates.top();
-    candidates.pop();
-    Symbol& left = symbols[best.left];
-    Symbol& right = symbols[best.right];
-    if (left.token != best.left_token || right.token != best.right_token ||
-        left.next != best.right) {
-      continue;
-    }
-    left.token = best.token;
-    left.next = right.next;
-    if (right.next >= 0) symbols[right.next].previous = best.left;
-    right.token = -1;  // gone
-    consider(left.previous, best.left);
-    consider(best.left, left.next);
-  }
-  for (int i = 0; i >= 0 && i < size; i = symbols[i].next) ids.push_back(symbols[i].token);
+  std::vector<int> symbols;
+  symbols.reserve(piece.size());
+  for (const char c : piece) symbols.push_back(byte_tokens_[static_cast<unsigned char>(c)]);
+  merge_pairs(symbols, [this](int left, int right) { return merge_of(left, right); });
+  ids.insert(ids.end(), symbols.begin(), symbols.end());
 }
 
 std::vector<int> BytePairs::encode(std::string_view text) const {

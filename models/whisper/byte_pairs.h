@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "models/pair_merging.h"
+
 namespace runnel::models::whisper {
 
 /// Views of the text's pieces, as GPT-2's pattern cuts them: words and numbers with the space
@@ -30,17 +32,12 @@ class BytePairs {
   const std::string& bytes(int token) const { return tokens_[token]; }
 
  private:
-  struct Merge {
-    int rank;   // lowest first
-    int token;  // -1: the two don't merge
-  };
-
-  Merge merge_of(int left, int right) const;
+  PairMerge merge_of(int left, int right) const;
   void encode_piece(std::string_view piece, std::vector<int>& ids) const;
 
   std::vector<std::string> tokens_;
   std::unordered_map<std::string_view, int> ids_;  // keys lie in tokens_
-  std::unordered_map<std::uint64_t, Merge> merges_;
+  std::unordered_map<std::uint64_t, PairMerge> merges_;
   bool implied_;             // no list of merges: the token's id is the rank
   std::size_t longest_ = 0;  // bytes of a token
   int byte_tokens_[256];

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "models/config_json.h"
+#include "models/safetensors_source.h"
 #include "models/whisper/alignment_heads.h"
 #include "models/whisper/checkpoint_defaults.h"
 #include "models/whisper/config_files.h"
@@ -22,27 +24,10 @@ constexpr const char* kFolder =
     "a Whisper folder with config.json, model.safetensors (or model.safetensors.index.json and its "
     "shards) and tokenizer.json (or vocab.json and merges.txt)";
 constexpr const char* kIndex = "model.safetensors.index.json";
-constexpr std::uintmax_t kMaxConfigBytes = std::uintmax_t(4) << 20;
-
-/// Whether the file is there; errors of access count as there, so that reading them says why.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error) || error;
-}
-
-std::string read_text(const fs::path& path) {
-  const engine::MappedFile file(path);
-  if (file.bytes().size() > kMaxConfigBytes) {
-    throw std::runtime_error(path.string() + ": expected at most " +
-                             std::to_string(kMaxConfigBytes) + " bytes, found " +
-                             std::to_string(file.bytes().size()));
-  }
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
 
 std::optional<GenerationKeys> read_generation(const fs::path& path, const Config& config) {
   if (!is_there(path)) return std::nullopt;
-  return parse_generation(read_text(path), config, path.string());
+  return parse_generation(read_config_text(path), config, path.string());
 }
 
 /// The first that says something of each key, else OpenAI's defaults.
@@ -83,15 +68,16 @@ Checkpoint load_folder(const fs::path& folder, const fs::path& weights) {
 
   const fs::path config_path = folder / "config.json";
   const fs::path preprocessor_path = folder / "preprocessor_config.json";
-  const std::string config_text = read_text(config_path);
+  const std::string config_text = read_config_text(config_path);
   Checkpoint checkpoint;
   checkpoint.label = weights.string();
   checkpoint.config = parse_config(config_text, config_path.string());
   const Config& config = checkpoint.config;
   if (is_there(preprocessor_path)) {
-    check_preprocessor(read_text(preprocessor_path), config, preprocessor_path.string());
+    check_preprocessor(read_config_text(preprocessor_path), config, preprocessor_path.string());
   }
-  checkpoint.tensors = std::make_unique<SafetensorsSource>(engine::Weights::open(weights));
+  checkpoint.tensors = std::make_unique<SafetensorsSource>(engine::Weights::open(weights),
+                                                           "model.encoder.conv1.weight");
   expect_all(*checkpoint.tensors, config);
   checkpoint.tokenizer =
       std::make_shared<const Tokenizer>(Tokenizer::from_folder(folder, config.vocab_size));

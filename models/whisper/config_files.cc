@@ -1,9 +1,8 @@
 #include "models/whisper/config_files.h"
 
-#include <cstdint>
-#include <limits>
-#include <nlohmann/json.hpp>
-#include <stdexcept>
+#include <string>
+
+#include "models/config_json.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -35,64 +34,6 @@ constexpr Field kFields[] = {
     {&Config::decoder_ffn, "decoder_ffn_dim", "n_text_state", 1, 65536},
 };
 
-[[noreturn]] void fail(const std::string& label, const std::string& key,
-                       const std::string& expected, const std::string& found) {
-  throw std::runtime_error(label + ": key '" + key + "': expected " + expected + ", found " +
-                           found);
-}
-
-/// For messages. Not dump() of lists and objects: they may be as long, and as deep, as the file.
-std::string describe(const json& value) {
-  if (value.is_structured()) return value.is_array() ? "a list" : "an object";
-  return value.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60);
-}
-
-json parse_object(std::string_view text, const std::string& label) {
-  json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded()) {
-    throw std::runtime_error(label + ": expected JSON, found " + std::to_string(text.size()) +
-                             " bytes that are not (truncated?)");
-  }
-  if (!object.is_object()) {
-    throw std::runtime_error(label + ": expected a JSON object, found " + describe(object));
-  }
-  return object;
-}
-
-/// A whole number that is an int; the ranges are checked by who knows them.
-int as_int(const json& value, const std::string& key, const std::string& label) {
-  if (!value.is_number_integer() ||
-      (value.is_number_unsigned() &&
-       value.get<std::uint64_t>() > std::uint64_t(std::numeric_limits<int>::max())) ||
-      value.get<std::int64_t>() < std::numeric_limits<int>::min()) {
-    fail(label, key, "a whole number", describe(value));
-  }
-  return value.get<int>();
-}
-
-int as_index(const json& value, int end, const std::string& key, const std::string& label) {
-  const int index = as_int(value, key, label);
-  if (index < 0 || index >= end) {
-    fail(label, key, "0 to " + std::to_string(end - 1), std::to_string(index));
-  }
-  return index;
-}
-
-/// The value of a key that must be this where it is there at all.
-void expect_if_there(const json& object, const char* key, const json& expected,
-                     const std::string& label) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return;
-  if (*found != expected) fail(label, key, expected.dump(), describe(*found));
-}
-
-const json* list_of(const json& object, const char* key, const std::string& label) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return nullptr;
-  if (!found->is_array()) fail(label, key, "a list", describe(*found));
-  return &*found;
-}
-
 std::optional<std::vector<int>> tokens_of(const json& object, const char* key, int vocab_size,
                                           const std::string& label) {
   const json* list = list_of(object, key, label);
@@ -112,20 +53,20 @@ void validate(const Config& config, KeyNames names, const std::string& label) {
     const int value = config.*field.value;
     if (value >= field.low && value <= field.high) continue;
     const std::string low = std::to_string(field.low), high = std::to_string(field.high);
-    fail(label, key(field), field.low == field.high ? low : low + " to " + high,
-         std::to_string(value));
+    fail_key(label, key(field), field.low == field.high ? low : low + " to " + high,
+             std::to_string(value));
   }
   if (config.mel_bins != 80 && config.mel_bins != 128) {
-    fail(label, key(kFields[1]), "80 or 128", std::to_string(config.mel_bins));
+    fail_key(label, key(kFields[1]), "80 or 128", std::to_string(config.mel_bins));
   }
   // The encoder's sinusoids come in pairs.
   if (config.dim % 2 != 0) {
-    fail(label, key(kFields[4]), "an even number", std::to_string(config.dim));
+    fail_key(label, key(kFields[4]), "an even number", std::to_string(config.dim));
   }
   for (const Field& field : {kFields[6], kFields[9]}) {
     if (config.dim % (config.*field.value) != 0) {
-      fail(label, key(field), "a divisor of " + std::to_string(config.dim),
-           std::to_string(config.*field.value));
+      fail_key(label, key(field), "a divisor of " + std::to_string(config.dim),
+               std::to_string(config.*field.value));
     }
   }
 }
@@ -134,13 +75,13 @@ Config parse_config(std::string_view text, const std::string& label) {
   const json object = parse_object(text, label);
   const auto type = object.find("model_type");
   if (type == object.end() || *type != "whisper") {
-    fail(label, "model_type", "\"whisper\"", type == object.end() ? "none" : describe(*type));
+    fail_key(label, "model_type", "\"whisper\"", type == object.end() ? "none" : describe(*type));
   }
   Config config;
   for (const Field& field : kFields) {
     const auto found = object.find(field.hugging_face);
     if (found == object.end()) {
-      fail(label, field.hugging_face, "a whole number", "none");
+      fail_key(label, field.hugging_face, "a whole number", "none");
     }
     config.*field.value = as_int(*found, field.hugging_face, label);
   }
@@ -161,7 +102,7 @@ GenerationKeys parse_generation(std::string_view text, const Config& config,
     keys.alignment_heads.emplace();
     for (const json& head : *heads) {
       if (!head.is_array() || head.size() != 2) {
-        fail(label, "alignment_heads", "pairs of [layer, head]", describe(head));
+        fail_key(label, "alignment_heads", "pairs of [layer, head]", describe(head));
       }
       keys.alignment_heads->emplace_back(
           as_index(head[0], config.decoder_layers, "alignment_heads", label),

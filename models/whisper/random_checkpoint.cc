@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <vector>
 
+#include "models/random_source.h"
 #include "models/whisper/checkpoint.h"
 #include "models/whisper/checkpoint_defaults.h"
-#include "models/whisper/tensor_sources.h"
+#include "models/whisper/tensor_names.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -54,6 +56,31 @@ std::vector<std::string> made_up_vocabulary(int size) {
   return tokens;
 }
 
+/// Sines in the first half of a row, cosines in the second; wavelengths from 2π to 20000π.
+void fill_sinusoids(std::int64_t dim, std::int64_t first, std::span<float> out) {
+  const std::int64_t half = dim / 2;
+  const double step = std::log(10000.0) / double(half - 1);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::int64_t position = (first + std::int64_t(i)) / dim;
+    const std::int64_t channel = (first + std::int64_t(i)) % dim;
+    const double angle = double(position) * std::exp(-step * double(channel % half));
+    out[i] = float(channel < half ? std::sin(angle) : std::cos(angle));
+  }
+}
+
+/// What isn't random: norms are 1 and 0, the encoder's positions are Whisper's sinusoids.
+bool fill_fixed(std::string_view tensor, const engine::Shape& shape, std::int64_t first,
+                std::span<float> out) {
+  if (tensor.ends_with("layer_norm.weight") || tensor.ends_with("layer_norm.bias")) {
+    std::fill(out.begin(), out.end(), tensor.ends_with("weight") ? 1.f : 0.f);
+  } else if (tensor == "model.encoder.embed_positions.weight") {
+    fill_sinusoids(shape[1], first, out);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Checkpoint random_checkpoint(std::string_view name) {
@@ -78,7 +105,8 @@ Checkpoint random_checkpoint(std::string_view name) {
   checkpoint.tokenizer = std::make_shared<const Tokenizer>(
       Tokenizer::from_vocabulary(made_up_vocabulary(text_tokens), config.vocab_size));
   checkpoint.generation = default_generation(config, *checkpoint.tokenizer);
-  checkpoint.tensors = std::make_unique<RandomSource>("whisper-" + std::string(model.name), config);
+  checkpoint.tensors = std::make_unique<RandomSource>("whisper-" + std::string(model.name),
+                                                      tensor_shapes(config), fill_fixed);
   return checkpoint;
 }
 

@@ -10,7 +10,7 @@
 
 #include "models/whisper/byte_pairs.h"
 #include "models/whisper/special_tokens.h"
-#include "models/whisper/unicode.h"
+#include "models/unicode.h"
 #include "models/whisper/vocabulary_files.h"
 
 namespace runnel::models::whisper {

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <unordered_map>
 
-#include "models/whisper/unicode.h"
+#include "models/unicode.h"
 
 namespace runnel::models::whisper {
 namespace {

@@ -2,91 +2,20 @@
 
 #include <string>
 
+#include "models/layer_reader.h"
+
 namespace runnel::models::whisper {
-namespace {
 
-using engine::LayerNorm;
-using engine::Linear;
-using engine::PackedMatrix;
 using engine::Precision;
-
-/// Reads the tensors of one checkpoint.
-class Reader {
- public:
-  Reader(const TensorSource& tensors, const engine::ComputeConfig& compute)
-      : tensors_(tensors), memory_(compute.memory) {}
-
-  AlignedVector<float> floats(const std::string& name, const engine::Shape& shape) const {
-    tensors_.expect(name, shape);
-    AlignedVector<float> values(std::size_t(engine::elements(shape)));
-    tensors_.read(name, 0, values);
-    tensors_.done(name);
-    return values;
-  }
-
-  LayerNorm norm(const std::string& name, int dim) const {
-    return {.gamma = floats(name + ".weight", {dim}), .beta = floats(name + ".bias", {dim})};
-  }
-
-  /// Layers that read the same input, one after the other; biases where there are any.
-  Linear linear(const std::vector<std::string>& names, int outputs, int inputs,
-                Precision precision) const {
-    for (const std::string& name : names) tensors_.expect(name + ".weight", {outputs, inputs});
-    Linear layer;
-    layer.weight = PackedMatrix(outputs * int(names.size()), inputs, precision, memory_,
-                                [&](int o, std::span<float> row) {
-                                  tensors_.read(names[std::size_t(o / outputs)] + ".weight",
-                                                std::int64_t(o % outputs) * inputs, row);
-                                });
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      tensors_.done(names[i] + ".weight");
-      if (!tensors_.contains(names[i] + ".bias")) continue;
-      layer.bias.resize(std::size_t(outputs) * names.size());
-      const AlignedVector<float> bias = floats(names[i] + ".bias", {outputs});
-      std::copy(bias.begin(), bias.end(), layer.bias.begin() + std::ptrdiff_t(i) * outputs);
-    }
-    return layer;
-  }
-
-  /// A convolution of 3 taps as a linear layer of three frames: [outputs, tap, inputs].
-  Linear convolution(const std::string& name, int outputs, int inputs, Precision precision) const {
-    tensors_.expect(name + ".weight", {outputs, inputs, 3});
-    std::vector<float> taps(std::size_t(inputs) * 3);
-    Linear layer;
-    layer.weight =
-        PackedMatrix(outputs, 3 * inputs, precision, memory_, [&](int o, std::span<float> row) {
-          tensors_.read(name + ".weight", std::int64_t(o) * inputs * 3, taps);
-          for (int i = 0; i < inputs; ++i) {
-            for (int tap = 0; tap < 3; ++tap) {
-              row[std::size_t(tap * inputs + i)] = taps[std::size_t(3 * i + tap)];
-            }
-          }
-        });
-    tensors_.done(name + ".weight");
-    layer.bias = floats(name + ".bias", {outputs});
-    return layer;
-  }
-
- private:
-  const TensorSource& tensors_;
-  engine::MemoryUsage memory_;
-};
-
-std::size_t bytes_of(const Linear& layer) {
-  return layer.weight.bytes() + layer.bias.size() * sizeof(float);
-}
-
-std::size_t bytes_of(const LayerNorm& norm) { return 2 * norm.gamma.size() * sizeof(float); }
-
-}  // namespace
+using models::bytes_of;
 
 EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeConfig& compute) {
   const Config& c = checkpoint.config;
-  const Reader read(*checkpoint.tensors, compute);
+  const LayerReader read(*checkpoint.tensors, compute);
   const Precision precision = compute.encoder;
   EncoderWeights w;
-  w.conv1 = read.convolution("model.encoder.conv1", c.dim, c.mel_bins, precision);
-  w.conv2 = read.convolution("model.encoder.conv2", c.dim, c.dim, precision);
+  w.conv1 = read.convolution("model.encoder.conv1", c.dim, c.mel_bins, 3, precision);
+  w.conv2 = read.convolution("model.encoder.conv2", c.dim, c.dim, 3, precision);
   w.positions = read.floats("model.encoder.embed_positions.weight", {c.audio_ctx, c.dim});
   for (int i = 0; i < c.encoder_layers; ++i) {
     const std::string at = "model.encoder.layers." + std::to_string(i) + ".";
@@ -107,7 +36,7 @@ EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeC
 
 DecoderWeights pack_decoder(const Checkpoint& checkpoint, const engine::ComputeConfig& compute) {
   const Config& c = checkpoint.config;
-  const Reader read(*checkpoint.tensors, compute);
+  const LayerReader read(*checkpoint.tensors, compute);
   const Precision precision = compute.decoder;
   DecoderWeights w;
   w.tokens = read.linear({"model.decoder.embed_tokens"}, c.vocab_size, c.dim, precision);

@@ -66,32 +66,85 @@ TEST(Amx, ProductsOfBFloat16MatchTheSumsOfRoundedValues) {
     const int tiles = (inputs + 31) / 32, strips = (rows + 31) / 32 * 2;
     PageBuffer a(std::size_t(strips * tiles) * 1024), scratch(kTileScratch);
     kernels()->pack_bf16(x.data(), inputs, 0, rows, inputs, nullptr, nullptr, 0, a.data(), tiles);
-    std::vector<float> y(std::size_t(rows * outputs), -7.0f);
-    kernels()->product({.a = a.data(),
-                        .strips = strips,
-                        .k_tiles = tiles,
-                        .b = packed.panel(0),
-                        .panels = packed.panels(),
-                        .rows = rows,
-                        .cols = outputs,
-                        .epilogue = {.bias = bias.data(),
-                                     .activation = Activation::kGelu,
-                                     .residual = residual.data(),
-                                     .residual_stride = outputs},
-                        .y = y.data(),
-                        .y_stride = outputs},
-                       scratch.data());
-    for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < outputs; ++o) {
-        double sum = bias[std::size_t(o)];
-        for (int i = 0; i < inputs; ++i) {
-          sum += double(rounded(x[std::size_t(r * inputs + i)])) *
-                 rounded(w[std::size_t(o * inputs + i)]);
+    for (const Activation activation : {Activation::kGelu, Activation::kSilu}) {
+      std::vector<float> y(std::size_t(rows * outputs), -7.0f);
+      kernels()->product({.a = a.data(),
+                          .strips = strips,
+                          .k_tiles = tiles,
+                          .k_end = tiles,
+                          .b = packed.panel(0),
+                          .panels = packed.panels(),
+                          .rows = rows,
+                          .cols = outputs,
+                          .epilogue = {.bias = bias.data(),
+                                       .activation = activation,
+                                       .residual = residual.data(),
+                                       .residual_stride = outputs},
+                          .y = y.data(),
+                          .y_stride = outputs},
+                         scratch.data());
+      for (int r = 0; r < rows; ++r) {
+        for (int o = 0; o < outputs; ++o) {
+          double sum = bias[std::size_t(o)];
+          for (int i = 0; i < inputs; ++i) {
+            sum += double(rounded(x[std::size_t(r * inputs + i)])) *
+                   rounded(w[std::size_t(o * inputs + i)]);
+          }
+          const double exact =
+              activation == Activation::kGelu ? exact_gelu(sum) : sum / (1 + std::exp(-sum));
+          const std::size_t at = std::size_t(r * outputs + o);
+          ASSERT_NEAR(y[at], exact + residual[at], 1e-3 + 5e-5 * std::abs(sum))
+              << rows << ' ' << r << ' ' << o;
         }
-        const std::size_t at = std::size_t(r * outputs + o);
-        ASSERT_NEAR(y[at], exact_gelu(sum) + residual[at], 1e-3 + 5e-5 * std::abs(sum))
-            << rows << ' ' << r << ' ' << o;
       }
+    }
+  }
+}
+
+TEST(Amx, ARowHasTheSameBitsWhateverIsMultipliedBesideIt) {
+  SKIP_WITHOUT_AMX();
+  constexpr int kRows = 32, kInputs = 700, kOutputs = 112, kTiles = (kInputs + 31) / 32;
+  const std::vector<float> x = noise(kRows * kInputs, 1), w = noise(kOutputs * kInputs, 2);
+  const PackedMatrix packed(kOutputs, kInputs, Precision::kBFloat16, MemoryUsage::kBalanced,
+                            [&](int o, std::span<float> row) {
+                              std::copy_n(w.data() + o * kInputs, kInputs, row.data());
+                            });
+  PageBuffer a(2 * kTiles * 1024), scratch(kTileScratch);
+  kernels()->pack_bf16(x.data(), kInputs, 0, kRows, kInputs, nullptr, nullptr, 0, a.data(), kTiles);
+  const auto first_rows = [&](int rows, int first_panel, int panels) {
+    std::vector<float> y(std::size_t(rows * kOutputs), -7.0f);
+    const int column = 16 * first_panel;
+    kernels()->product({.a = a.data(),
+                        .strips = 2,
+                        .k_tiles = kTiles,
+                        .k_end = kTiles,
+                        .b = packed.panel(first_panel),
+                        .panels = panels,
+                        .rows = rows,
+                        .cols = 16 * panels,
+                        .epilogue = {.activation = Activation::kSilu},
+                        .y = y.data() + column,
+                        .y_stride = kOutputs},
+                       scratch.data());
+    return y;
+  };
+  // Two panels a call, as layers do it: more blocks would go back and forth through the inputs.
+  std::vector<float> all(kRows * kOutputs);
+  for (int panel = 0; panel < 7; panel += 2) {
+    const int panels = std::min(2, 7 - panel);
+    const std::vector<float> some = first_rows(kRows, panel, panels);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const int column = int(i) % kOutputs / 16;
+      if (column >= panel && column < panel + panels) all[i] = some[i];
+    }
+  }
+  for (const int rows : {1, 4, 15, 16}) {
+    const std::vector<float> some = first_rows(rows, 0, 7);
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << rows << " rows";
+    const std::vector<float> alone = first_rows(rows, 5, 2);
+    for (int i = 0; i < rows * kOutputs; ++i) {
+      const bool done = i % kOutputs >= 80;
+      ASSERT_EQ(alone[std::size_t(i)], done ? all[std::size_t(i)] : -7.0f) << rows << " rows";
     }
   }
 }
@@ -115,6 +168,7 @@ TEST(Amx, ProductsOfInt8MatchTheExactIntegerSums) {
                         .a_scales = scales.data(),
                         .strips = strips,
                         .k_tiles = tiles,
+                        .k_end = tiles,
                         .b = packed.panel(0),
                         .b_scales = packed.scales(),
                         .panels = packed.panels(),

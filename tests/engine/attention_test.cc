@@ -260,6 +260,79 @@ TEST_P(Attention, ExtremeScoresDoNotOverflow) {
   check_many(kernels_, engine_, {50, 150, 64, true, 3e3f});
 }
 
+struct WindowCase {
+  int rows, past, future, dim;
+  float magnitude = 1;
+};
+
+/// The window kernel over all rows at once; and one by one, in a buffer that begins later: the same
+/// bits.
+void check_window(const AttentionKernels& kernels, std::mt19937& engine, const WindowCase& c) {
+  SCOPED_TRACE("rows " + std::to_string(c.rows) + ", past " + std::to_string(c.past) + ", future " +
+               std::to_string(c.future) + ", dim " + std::to_string(c.dim));
+  std::normal_distribution<float> normal;
+  const std::ptrdiff_t key_stride = c.rows + kWindowPadding, value_stride = c.dim + 3;
+  const std::ptrdiff_t out_stride = c.dim + 1;
+  const float scale = 1.0f / std::sqrt(float(c.dim));
+  std::vector<float> queries(std::size_t(c.rows * value_stride)), keys(queries.size()),
+      values(queries.size());
+  std::vector<float> across(std::size_t(c.dim * key_stride), std::nanf(""));
+  for (float& x : queries) x = normal(engine) * c.magnitude;
+  for (float& x : keys) x = normal(engine);
+  for (float& x : values) x = normal(engine);
+  for (int t = 0; t < c.rows; ++t) {
+    for (int d = 0; d < c.dim; ++d) {
+      across[std::size_t(d * key_stride + t)] = keys[std::size_t(t * value_stride + d)];
+    }
+  }
+  AttendWindow window{.keys = across.data(),
+                      .key_stride = key_stride,
+                      .values = values.data(),
+                      .value_stride = value_stride,
+                      .rows = c.rows,
+                      .past = c.past,
+                      .future = c.future};
+  std::vector<float> scratch(std::size_t(c.past + 1 + c.future + kWindowPadding) + 1, 7.0f);
+  std::vector<float> out(std::size_t(c.rows * out_stride), 7.0f);
+  kernels.window(queries.data(), value_stride, 0, c.rows, window, c.dim, scale, scratch.data(),
+                 out.data(), out_stride);
+  EXPECT_EQ(scratch.back(), 7.0f);
+  const double allowed = tolerance(5 * c.magnitude);
+  for (int t = 0; t < c.rows; ++t) {
+    const int begin = std::max(0, t - c.past), end = std::min(c.rows, t + c.future + 1);
+    const float* query = queries.data() + t * value_stride;
+    const auto exact = attend(
+        query, end - begin, c.dim, scale,
+        [&](int i) { return keys.data() + (begin + i) * value_stride; },
+        [&](int i) { return values.data() + (begin + i) * value_stride; });
+    const float* found = out.data() + t * out_stride;
+    for (int d = 0; d < c.dim; ++d) {
+      ASSERT_NEAR(found[d], exact.out[std::size_t(d)], allowed * (1 + exact.scatter))
+          << "row " << t << ", " << d;
+    }
+    ASSERT_EQ(found[c.dim], 7.0f) << "wrote past the row";
+    AttendWindow later = window;
+    later.keys += begin;
+    later.values += begin * value_stride;
+    later.rows = end - begin;
+    std::vector<float> alone(std::size_t(c.dim));
+    kernels.window(query, value_stride, t - begin, 1, later, c.dim, scale, scratch.data(),
+                   alone.data(), c.dim);
+    ASSERT_TRUE(std::equal(alone.begin(), alone.end(), found)) << "row " << t << " by itself";
+  }
+}
+
+TEST_P(Attention, AWindowOfNeighbouringRows) {
+  for (int dim : kDims) {
+    for (const auto& [past, future] :
+         {std::pair{15, 3}, {16, 4}, {15, 0}, {0, 0}, {3, 2}, {40, 9}}) {
+      for (int rows : {1, 2, 17, 33}) check_window(kernels_, engine_, {rows, past, future, dim});
+    }
+  }
+  for (int dim : {10, 24, 40}) check_window(kernels_, engine_, {200, 16, 4, dim});
+  check_window(kernels_, engine_, {50, 15, 3, 64, 3e3f});  // scores beyond ±10⁴
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryIsa, Attention, testing::ValuesIn(supported_isas()),
                          [](const auto& info) { return std::string(name(info.param)); });
 

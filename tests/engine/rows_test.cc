@@ -33,6 +33,7 @@ class Rows : public testing::TestWithParam<Isa> {
   std::mt19937 engine_{11};
 };
 
+double silu(double x) { return x / (1 + std::exp(-x)); }
 double gelu(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
 
 TEST_P(Rows, LayerNormIsThatOfDoubles) {
@@ -64,10 +65,11 @@ TEST_P(Rows, FinishAppliesBiasActivationAndResidualAndNothingElse) {
     const int x_stride = cols + 3, y_stride = cols + 1, r_stride = cols + 2;
     const auto x = random(kRows * x_stride, 3.0f), bias = random(cols),
                residual = random(kRows * r_stride);
-    for (int which = 0; which < 8; ++which) {
+    for (int which = 0; which < 12; ++which) {
+      const Activation activation = Activation(which / 4);
       const Epilogue epilogue{.bias = which & 1 ? bias.data() : nullptr,
-                              .activation = which & 2 ? Activation::kGelu : Activation::kNone,
-                              .residual = which & 4 ? residual.data() : nullptr,
+                              .activation = activation,
+                              .residual = which & 2 ? residual.data() : nullptr,
                               .residual_stride = r_stride};
       std::vector<float> y(std::size_t(kRows * y_stride), 77.0f);
       kernels_.finish(x.data(), x_stride, kRows, cols, epilogue, y.data(), y_stride);
@@ -75,10 +77,12 @@ TEST_P(Rows, FinishAppliesBiasActivationAndResidualAndNothingElse) {
         for (int c = 0; c < cols; ++c) {
           float sum = x[std::size_t(r * x_stride + c)];
           if (which & 1) sum += bias[std::size_t(c)];
-          double exact = which & 2 ? gelu(sum) : sum;
-          if (which & 4) exact += residual[std::size_t(r * r_stride + c)];
+          double exact = activation == Activation::kGelu   ? gelu(sum)
+                         : activation == Activation::kSilu ? silu(sum)
+                                                           : sum;
+          if (which & 2) exact += residual[std::size_t(r * r_stride + c)];
           const float found = y[std::size_t(r * y_stride + c)];
-          ASSERT_NEAR(found, exact, 1e-6 + std::abs(exact) * 1.2e-7)
+          ASSERT_NEAR(found, exact, 1e-6 + std::abs(exact) * 2.4e-7)
               << "cols " << cols << ", case " << which << " at " << r << ", " << c;
         }
         ASSERT_EQ(y[std::size_t(r * y_stride + cols)], 77.0f) << "wrote past the row";
@@ -92,6 +96,51 @@ TEST_P(Rows, FinishAppliesBiasActivationAndResidualAndNothingElse) {
       }
     }
   }
+}
+
+TEST_P(Rows, CompressIsTheArsinhOfTheNormalisedFrame) {
+  for (int n : kSizes) {
+    for (float level : {1e-5f, 1e-3f, 0.3f, 1e5f}) {
+      for (float k : {0.02f, 0.75f, 40.0f}) {
+        auto x = random(n, level);
+        double mean = 0, variance = 0;
+        for (float v : x) mean += v / double(n);
+        for (float v : x) variance += (v - mean) * (v - mean) / n;
+        std::vector<float> out(x.size() + 1, 7.0f);
+        kernels_.compress(x.data(), k, 1e-6f, n, out.data());
+        EXPECT_EQ(out.back(), 7.0f) << "wrote past the row";
+        // One part in 2²⁴ of what is subtracted; a row of one value is nothing but mean.
+        const double rounding = 4e-7 * k * std::abs(mean) / std::sqrt(variance + 1e-6);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          const double exact = std::asinh(k * (x[i] - mean) / std::sqrt(variance + 1e-6));
+          ASSERT_NEAR(out[i], exact, rounding + 2e-6 * std::max(1.0, std::abs(exact)))
+              << "n " << n << ", level " << level << ", k " << k;
+        }
+        kernels_.compress(x.data(), k, 1e-6f, n, x.data());
+        ASSERT_TRUE(std::equal(x.begin(), x.end(), out.begin())) << "in place, n " << n;
+      }
+    }
+    std::vector<float> silence(std::size_t(n), 0.0f);
+    kernels_.compress(silence.data(), 0.75f, 1e-6f, n, silence.data());
+    ASSERT_EQ(silence, std::vector<float>(std::size_t(n), 0.0f));
+  }
+}
+
+TEST_P(Rows, SiluIsExactToAMillionthEverywhere) {
+  std::vector<float> x;
+  for (int i = -100000; i <= 100000; ++i) x.push_back(float(i) * 1e-3f);
+  for (float v : {1e-30f, -1e-30f, 1e4f, -1e4f, 1e30f, -1e30f}) x.push_back(v);
+  std::vector<float> y(x.size());
+  const Epilogue epilogue{.activation = Activation::kSilu};
+  const int n = int(x.size());
+  kernels_.finish(x.data(), n, 1, n, epilogue, y.data(), n);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = silu(x[i]);
+    ASSERT_NEAR(y[i], exact, 1e-6 + 4e-7 * std::abs(exact)) << "SiLU of " << x[i];
+  }
+  std::vector<float> row(17, std::numeric_limits<float>::quiet_NaN());
+  kernels_.finish(row.data(), 17, 1, 17, epilogue, row.data(), 17);
+  for (float v : row) ASSERT_TRUE(std::isnan(v));
 }
 
 TEST_P(Rows, GeluIsExactToAMillionthEverywhere) {
@@ -115,6 +164,29 @@ TEST_P(Rows, GeluIsExactToAMillionthEverywhere) {
     if (!std::isnan(special)) {
       ASSERT_EQ(row, std::vector<float>(17, kInfinity));
     }
+  }
+}
+
+TEST_P(Rows, SwigluIsThatOfDoubles) {
+  for (int n : kSizes) {
+    const auto value = random(n, 3.0f);
+    auto gate = random(n, 8.0f);
+    if (n > 6) {
+      gate[0] = 200.0f;
+      gate[1] = -200.0f;
+      gate[2] = 0.0f;
+    }
+    std::vector<float> out(value.size());
+    kernels_.swiglu(value.data(), gate.data(), n, out.data());
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const double product = double(value[i]) * double(gate[i]);
+      ASSERT_NEAR(out[i], product / (1 + std::exp(-double(gate[i]))),
+                  1e-6 * std::abs(product) + 1e-35)
+          << "n " << n << " at " << i;
+    }
+    auto in_place = value;
+    kernels_.swiglu(in_place.data(), gate.data(), n, in_place.data());
+    ASSERT_EQ(in_place, out);
   }
 }
 

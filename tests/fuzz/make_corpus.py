@@ -50,6 +50,21 @@ def whisper_config():
     write("whisper_config", "nested", b'{"weight_map":{"a":' + b"[" * 200)
 
 
+def moonshine_config():
+    fixture = TESTS / "fixtures" / "moonshine"
+    for name in ("config", "preprocessor_config"):
+        write("moonshine_config", name, (fixture / (name + ".json")).read_bytes())
+    config = json.loads((fixture / "config.json").read_text())
+    encoder = config["encoder_config"]
+    for name, changed in [
+            ("huge", dict(config, hidden_size=2**64 - 1)),
+            ("layers", dict(config, encoder_config=dict(encoder, num_hidden_layers=128))),
+            ("windows", dict(config, encoder_config=dict(encoder, sliding_windows=[[1, []]] * 3))),
+            ("types", dict(config, encoder_config=dict(encoder, frame_ms="5", head_dim=[[]]))),
+            ("tokens", dict(config, eos_token_id=[2], decoder_start_token_id=None))]:
+        write("moonshine_config", name, json.dumps(changed).encode())
+
+
 def ggml(tensors, file_type=2002):
     tokens = b"".join(struct.pack("<I", len(t)) + t for t in (b"a", b"", b" the"))
     header = struct.pack("<I11i", 0x67676D6C, 51865, 1500, 8, 2, 1, 448, 8, 2, 1, 80, file_type)
@@ -99,6 +114,7 @@ def main():
     write("gtcrn_config", "empty", b"{}")
 
     whisper_config()
+    moonshine_config()
     ggml_checkpoint()
 
     data = (b"data", 8, bytes(8))

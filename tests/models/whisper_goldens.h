@@ -4,42 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <string>
-#include <vector>
 
-#include "engine/weights.h"
 #include "models/whisper/checkpoint.h"
 #include "models/whisper/network.h"
+#include "tests/models/goldens.h"
 
 namespace runnel::models::whisper::testing {
 
-inline const std::filesystem::path kGoldens = "../shared/goldens";
-
-/// The case's folder; empty if this clone has no goldens.
-inline std::filesystem::path golden(const std::string& name) {
-  const std::filesystem::path folder = kGoldens / name;
-  return std::filesystem::exists(folder / "expected.json") ? folder : std::filesystem::path();
-}
-
-inline nlohmann::json expected_json(const std::filesystem::path& folder) {
-  std::ifstream file(folder / "expected.json");
-  return nlohmann::json::parse(file);
-}
-
-struct ExpectedTensor {
-  std::vector<float> values;
-  engine::Shape shape;
-};
-
-inline ExpectedTensor expected_tensor(const std::filesystem::path& folder,
-                                      const std::string& name) {
-  const engine::Weights file = engine::Weights::open(folder / "expected.safetensors");
-  const engine::Shape shape = file.tensors().at(name).shape;
-  return {file.floats(name, shape), shape};
-}
+using models::testing::expected_json;
+using models::testing::expected_tensor;
+using models::testing::ExpectedTensor;
+using models::testing::golden;
+using models::testing::kGoldens;
 
 /// The case's model with everything in one precision.
 inline std::shared_ptr<const Model> load_model(const std::filesystem::path& folder,

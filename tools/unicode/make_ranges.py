@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes models/whisper/unicode_ranges.cc: the letters (L*) and numbers (N*) of Unicode.
+"""Writes models/unicode_ranges.cc: the letters (L*) and numbers (N*) of Unicode.
 
     pip install unicodedata2==16.0.0
     tools/unicode/make_ranges.py
@@ -13,7 +13,7 @@ import textwrap
 
 import unicodedata2
 
-OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "models" / "whisper" / "unicode_ranges.cc"
+OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "models" / "unicode_ranges.cc"
 
 
 def ranges(initial):
@@ -42,13 +42,13 @@ def main():
     OUTPUT.write_text(
         f"// Made by tools/unicode/make_ranges.py from Unicode {unicodedata2.unidata_version}.\n"
         "// clang-format off\n"
-        '#include "models/whisper/unicode.h"\n\n'
-        "namespace runnel::models::whisper {\nnamespace {\n\n"
+        '#include "models/unicode.h"\n\n'
+        "namespace runnel::models {\nnamespace {\n\n"
         + table("Letters", letters) + "\n" + table("Numbers", numbers)
         + "\n}  // namespace\n\n"
         "std::span<const CodeRange> letter_ranges() noexcept { return kLetters; }\n"
         "std::span<const CodeRange> number_ranges() noexcept { return kNumbers; }\n\n"
-        "}  // namespace runnel::models::whisper\n")
+        "}  // namespace runnel::models\n")
 
 
 if __name__ == "__main__":

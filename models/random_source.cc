@@ -1,11 +1,10 @@
+#include "models/random_source.h"
+
 #include <cmath>
 #include <stdexcept>
 #include <utility>
 
-#include "models/whisper/tensor_names.h"
-#include "models/whisper/tensor_sources.h"
-
-namespace runnel::models::whisper {
+namespace runnel::models {
 namespace {
 
 constexpr float kBias = 0.02f;  // largest
@@ -29,22 +28,10 @@ void fill_uniform(std::uint32_t key, std::uint32_t first, float largest, std::sp
   }
 }
 
-/// Sines in the first half of a row, cosines in the second; wavelengths from 2π to 20000π.
-void fill_sinusoids(std::int64_t dim, std::int64_t first, std::span<float> out) {
-  const std::int64_t half = dim / 2;
-  const double step = std::log(10000.0) / double(half - 1);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const std::int64_t position = (first + std::int64_t(i)) / dim;
-    const std::int64_t channel = (first + std::int64_t(i)) % dim;
-    const double angle = double(position) * std::exp(-step * double(channel % half));
-    out[i] = float(channel < half ? std::sin(angle) : std::cos(angle));
-  }
-}
-
 }  // namespace
 
-RandomSource::RandomSource(std::string model, const Config& config)
-    : model_(std::move(model)), shapes_(tensor_shapes(config)) {}
+RandomSource::RandomSource(std::string model, TensorShapes shapes, Fixed fixed)
+    : model_(std::move(model)), shapes_(std::move(shapes)), fixed_(std::move(fixed)) {}
 
 bool RandomSource::contains(std::string_view tensor) const { return shapes_.contains(tensor); }
 
@@ -75,15 +62,10 @@ void RandomSource::read(std::string_view tensor, std::int64_t first, std::span<f
                              std::to_string(first) + " on, found " + std::to_string(count) +
                              " in all");
   }
-  if (tensor.ends_with("layer_norm.weight") || tensor.ends_with("layer_norm.bias")) {
-    std::fill(out.begin(), out.end(), tensor.ends_with("weight") ? 1.f : 0.f);
-  } else if (tensor == "model.encoder.embed_positions.weight") {
-    fill_sinusoids(shape[1], first, out);
-  } else {
-    const float inputs = float(count / shape[0]);
-    const float largest = shape.size() == 1 ? kBias : std::sqrt(3 / inputs);
-    fill_uniform(hash_of(tensor, hash_of(model_)), std::uint32_t(first), largest, out);
-  }
+  if (fixed_(tensor, shape, first, out)) return;
+  const float inputs = shape.empty() ? 1.0f : float(count / shape[0]);
+  const float largest = shape.size() <= 1 ? kBias : std::sqrt(3 / inputs);
+  fill_uniform(hash_of(tensor, hash_of(model_)), std::uint32_t(first), largest, out);
 }
 
-}  // namespace runnel::models::whisper
+}  // namespace runnel::models

@@ -1,4 +1,4 @@
-// The little of Unicode that Whisper's tokenizer needs: UTF-8 and four classes of characters.
+// The little of Unicode that tokenizers need: UTF-8 and four classes of characters.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace runnel::models::whisper {
+namespace runnel::models {
 
 inline constexpr char32_t kReplacement = 0xFFFD;
 
@@ -32,4 +32,4 @@ void append_utf8(std::string& text, char32_t code);
 /// Every malformed sequence as one U+FFFD (Unicode's "maximal subpart", as Python and browsers do).
 std::string replace_malformed(std::string_view bytes);
 
-}  // namespace runnel::models::whisper
+}  // namespace runnel::models

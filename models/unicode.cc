@@ -1,8 +1,8 @@
-#include "models/whisper/unicode.h"
+#include "models/unicode.h"
 
 #include <algorithm>
 
-namespace runnel::models::whisper {
+namespace runnel::models {
 namespace {
 
 bool contains(std::span<const CodeRange> ranges, char32_t code) noexcept {
@@ -82,4 +82,4 @@ std::string replace_malformed(std::string_view bytes) {
   return text;
 }
 
-}  // namespace runnel::models::whisper
+}  // namespace runnel::models

@@ -1,8 +1,8 @@
 // Made by tools/unicode/make_ranges.py from Unicode 16.0.0.
 // clang-format off
-#include "models/whisper/unicode.h"
+#include "models/unicode.h"
 
-namespace runnel::models::whisper {
+namespace runnel::models {
 namespace {
 
 constexpr CodeRange kLetters[] = {
@@ -191,4 +191,4 @@ constexpr CodeRange kNumbers[] = {
 std::span<const CodeRange> letter_ranges() noexcept { return kLetters; }
 std::span<const CodeRange> number_ranges() noexcept { return kNumbers; }
 
-}  // namespace runnel::models::whisper
+}  // namespace runnel::models
