@@ -4,7 +4,9 @@
         --minutes 55 [--stop 28] [--resume run/state.pt] [--tests tests]
 
 The plan (learning rate, curriculum) follows the clock: --minutes is the whole
-training, --stop ends this process early; resume goes on where it stopped.
+training, --stop ends this process early; resume goes on where it stopped (the
+momentum of the optimizers begins anew).  --resume model.safetensors goes on
+from an exported folder: say with --done where in the plan that is.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 import evaluate
 from data import FRAME, Augment, Bank, Composer, noise_bank
@@ -113,6 +116,13 @@ class Prefetch(threading.Thread):
             self.ready.put(held)
 
 
+def resumed(path, device):
+    """A state of this program, or the weights of an exported folder."""
+    if path.suffix == ".safetensors":
+        return {"net": load_file(str(path), device), "minutes": None}
+    return torch.load(path, map_location=device)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", required=True, type=pathlib.Path)
@@ -158,11 +168,11 @@ def main():
     average.rates = average.rates.to(device)
     done = args.done
     if args.resume:
-        saved = torch.load(args.resume, map_location=device)
-        net.load_state_dict({k: v.float() for k, v in saved["net"].items()},
-                            strict=False)
-        done = saved["minutes"]
-        say(f"resumed after {done:.1f} minutes")
+        saved = resumed(args.resume, device)
+        left = net.load_state_dict(
+            {k: v.float() for k, v in saved["net"].items()}, strict=False)
+        done = saved["minutes"] or done
+        say(f"resumed after {done:.1f} minutes; new: {left.missing_keys}")
     average.load_state_dict(net.state_dict())
     matrices, others = [], []
     for name, p in net.named_parameters():

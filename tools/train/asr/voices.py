@@ -45,7 +45,7 @@ VARIANTS_LEFT_OUT = ["whisper", "whisperf", "croak", "robosoft", "anikaRobot",
                      "RicishayMax3", "AnxiousAndy", "Reed", "fast", "fast_test"
                      , "Half-LifeAnnouncementSystem", "HalfLife",
                      "travis", "aunty", "boris", "kaukovalta", "iven4",
-                     "Mr", "announcer", "whisper"]
+                     "Mr", "announcer"]
 FLITE = {"cmu_us_kal": 1, "cmu_us_kal16": 2, "cmu_us_awb": 4, "cmu_us_slt": 4,
          "cmu_us_rms": 4}
 FLITE_HELDOUT = []
@@ -345,7 +345,7 @@ def worker(args, index, seed):
 
 
 def test_job(job):
-    """(args, set name, seed, engine, voice, texts) -> clips."""
+    """(args, name of the set, seed, count) -> name, clips."""
     args, name, seed, count = job
     texts, _ = load(args, seed, True)
     rng = random.Random(seed)
