@@ -5,6 +5,7 @@
 
 --model: a Hugging Face folder.  --tests: shards of `voices.py --test`.
 --real: the folder with jfk.wav, transcripts.tsv and alphanumeric/.
+--long: names of sets whose clips are also heard in pieces of 10 to 38 s.
 --noises: 60 s of silence and of every kind of noise, trained or held out.
 """
 
@@ -115,6 +116,28 @@ def tables(net, tests, tokenizer_file, device, keep=None, levels=(None, 10)):
                f"voices {shown[0]}, voices never trained on {shown[1]}")
 
 
+def joined(net, tests, tokenizer, device, name):
+    """Lines: the clips of one set in a row, 10 to 38 s without a break."""
+    data = np.load(tests / (name + ".npz"))
+    start, texts = data["start"], [str(t) for t in data["text"]]
+    rng = np.random.default_rng(2)
+    for seconds in (10, 20, 30, 38):
+        said, clips, i = [], [], 0
+        for _ in range(3):
+            parts, words, size = [], [], 0
+            while True:
+                x = padded(data["audio"][start[i]:start[i + 1]], rng)
+                if size + len(x) > seconds * RATE:
+                    break
+                parts.append(x)
+                words.append(texts[i])
+                size, i = size + len(x), (i + 1) % len(texts)
+            clips.append(np.concatenate(parts))
+            said.append(" ".join(words))
+        heard = hear(net, clips, tokenizer, device, 3)
+        yield f"{name}, {seconds} s in one piece: {rate(said, heard):.1f} %"
+
+
 def wav(path):
     with wave.open(str(path)) as f:
         raw = f.readframes(f.getnframes())
@@ -199,6 +222,8 @@ def main():
     parser.add_argument("--tests", type=pathlib.Path)
     parser.add_argument("--real", type=pathlib.Path)
     parser.add_argument("--noises", action="store_true")
+    parser.add_argument("--long", nargs="*", default=[],
+                        help="sets whose clips are heard in long pieces")
     parser.add_argument("--heard", type=pathlib.Path)
     args = parser.parse_args()
     from tokenizers import Tokenizer
@@ -209,6 +234,9 @@ def main():
     if args.tests:
         for line in tables(net, args.tests, args.model / "tokenizer.json",
                            device, args.heard):
+            print(line, flush=True)
+    for name in args.long:
+        for line in joined(net, args.tests, tokenizer, device, name):
             print(line, flush=True)
     if args.real:
         for line in real(net, args.real, tokenizer, device):
