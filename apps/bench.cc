@@ -34,7 +34,8 @@ constexpr const char* kWhisperExamples = R"(Examples:
   runnel bench whisper --model whisper-small/ --json)";
 
 constexpr const char* kMoonshineExamples = R"(Examples:
-  runnel bench moonshine --random-weights tiny                 on one thread, then on all cores
+  runnel bench moonshine                                       the embedded model, on one thread, then on all cores
+  runnel bench moonshine --random-weights tiny
   runnel bench moonshine --random-weights medium --threads 2 --precision int8
   runnel bench moonshine --model moonshine-streaming-small/ --json)";
 

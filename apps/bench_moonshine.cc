@@ -14,6 +14,7 @@
 #include "apps/text.h"
 #include "apps/version.h"
 #include "engine/thread_pool.h"
+#include "models/catalog.h"
 #include "models/moonshine/checkpoint.h"
 #include "models/moonshine/decoder.h"
 #include "models/moonshine/network.h"
@@ -41,9 +42,11 @@ std::string full_name(const std::string& name) {
 }
 
 moonshine::Checkpoint checkpoint_of(const MoonshineBenchOptions& options) {
-  return options.random_weights.empty()
-             ? moonshine::load_checkpoint(options.model)
-             : moonshine::random_checkpoint(full_name(options.random_weights));
+  if (!options.random_weights.empty()) {
+    return moonshine::random_checkpoint(full_name(options.random_weights));
+  }
+  return options.model.empty() ? models::load_embedded_transcriber()
+                               : moonshine::load_checkpoint(options.model);
 }
 
 /// A loaded model on so many threads, a stream, and audio to run on.
@@ -357,9 +360,6 @@ std::string moonshine_text(const nlohmann::json& report) {
 }  // namespace
 
 int run_moonshine_bench(const MoonshineBenchOptions& options) {
-  if (options.model.empty() && options.random_weights.empty()) {
-    throw UsageError("bench moonshine: expected --model or --random-weights, found neither");
-  }
   rt::flush_denormals();
   std::vector<int> threads = {options.threads};
   if (options.threads == 0) {

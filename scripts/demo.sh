@@ -17,8 +17,8 @@ case ${1:-} in
 esac
 
 captions() {
-  local input=assets/demo/captions.wav out=captions
-  local reference=${input%.wav}.txt
+  local input=assets/demo/captions.flac out=captions
+  local reference=${input%.*}.txt
   [[ -f $input ]] || fail "$input is missing"
   mkdir -p $out
   echo
