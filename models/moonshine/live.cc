@@ -81,7 +81,7 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                                  const LiveTranscriberOptions& options)
     : options_(check(options)),
       step_(whole_blocks(samples_of(options.step))),
-      feed_(std::min<std::int64_t>(step_ / 2, kMostFeed)),
+      feed_(std::min<std::int64_t>(step_, kMostFeed)),
       longest_(
           samples_of(std::min(options.longest_line, recogniser->max_seconds() - kSpareSeconds))),
       tail_(whole_blocks(recogniser->latency_samples()) + kBlock),
