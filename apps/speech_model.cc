@@ -22,14 +22,8 @@ ModelChoice choose_model(const std::string& model, const std::string& model_fold
             .path = {},
             .random_weights = random_weights};
   }
-  const bool is_default = model.empty() || model == models::kDefaultTranscriber;
-  if (is_default && models::has_embedded_transcriber()) {
+  if (model.empty() || model == models::kDefaultTranscriber) {
     return {.name = std::string(models::kDefaultTranscriber), .path = {}, .random_weights = {}};
-  }
-  if (model.empty()) {
-    throw std::runtime_error(
-        "transcribe: this build has no model inside; expected --model with a folder, a .bin file "
-        "or a name such as whisper-base (runnel models lists them)");
   }
   const std::string path = resolve_model(model, model_folder).string();
   const bool is_moonshine = moonshine::is_checkpoint(path);

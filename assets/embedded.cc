@@ -10,11 +10,9 @@
 RUNNEL_EMBED(runnel_gtcrn_config, GTCRN_RUNNEL_DIR "/config.json")
 RUNNEL_EMBED(runnel_gtcrn_weights, GTCRN_RUNNEL_DIR "/model.safetensors")
 RUNNEL_EMBED(runnel_vad_weights, VAD_RUNNEL_DIR "/model.safetensors")
-#ifdef MOONSHINE_RUNNEL_EN_DIR
 RUNNEL_EMBED(runnel_moonshine_config, MOONSHINE_RUNNEL_EN_DIR "/config.json")
 RUNNEL_EMBED(runnel_moonshine_tokenizer, MOONSHINE_RUNNEL_EN_DIR "/tokenizer.json")
 RUNNEL_EMBED(runnel_moonshine_weights, MOONSHINE_RUNNEL_EN_DIR "/model.safetensors")
-#endif
 
 namespace runnel::assets {
 namespace {
@@ -37,8 +35,6 @@ std::span<const std::byte> vad_runnel_weights() {
   return {runnel_vad_weights_begin, runnel_vad_weights_end};
 }
 
-#ifdef MOONSHINE_RUNNEL_EN_DIR
-
 std::string_view moonshine_runnel_en_config() {
   return text(runnel_moonshine_config_begin, runnel_moonshine_config_end);
 }
@@ -50,13 +46,5 @@ std::string_view moonshine_runnel_en_tokenizer() {
 std::span<const std::byte> moonshine_runnel_en_weights() {
   return {runnel_moonshine_weights_begin, runnel_moonshine_weights_end};
 }
-
-#else
-
-std::string_view moonshine_runnel_en_config() { return {}; }
-std::string_view moonshine_runnel_en_tokenizer() { return {}; }
-std::span<const std::byte> moonshine_runnel_en_weights() { return {}; }
-
-#endif
 
 }  // namespace runnel::assets

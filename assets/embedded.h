@@ -12,9 +12,7 @@ std::string_view gtcrn_runnel_config();
 std::span<const std::byte> gtcrn_runnel_weights();
 /// assets/models/vad-runnel/, likewise.
 std::span<const std::byte> vad_runnel_weights();
-
-/// assets/models/moonshine-runnel-en/, see MODEL.md there. All empty if the program was built
-/// without that folder. 64-byte aligned.
+/// assets/models/moonshine-runnel-en/, likewise.
 std::string_view moonshine_runnel_en_config();
 std::string_view moonshine_runnel_en_tokenizer();
 std::span<const std::byte> moonshine_runnel_en_weights();

@@ -37,17 +37,9 @@ constexpr std::array kCatalog = {
 
 }  // namespace
 
-std::span<const CatalogEntry> catalog() {
-  return std::span(kCatalog).first(kCatalog.size() - (has_embedded_transcriber() ? 0 : 1));
-}
-
-bool has_embedded_transcriber() { return !assets::moonshine_runnel_en_weights().empty(); }
+std::span<const CatalogEntry> catalog() { return kCatalog; }
 
 moonshine::Checkpoint load_embedded_transcriber() {
-  if (!has_embedded_transcriber()) {
-    throw std::runtime_error("model '" + std::string(kDefaultTranscriber) +
-                             "': expected it in the program, found a build without it");
-  }
   const std::string label = "embedded " + std::string(kDefaultTranscriber);
   return moonshine::parse_checkpoint({.config = assets::moonshine_runnel_en_config(),
                                       .tokenizer = assets::moonshine_runnel_en_tokenizer(),

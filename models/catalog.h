@@ -21,7 +21,6 @@ struct CatalogEntry {
   bool embedded;                 // part of the program: nothing to download
 };
 
-/// Those that this build has.
 std::span<const CatalogEntry> catalog();
 /// What its task takes if nothing is asked for.
 bool is_default(const CatalogEntry& entry);
@@ -33,9 +32,7 @@ inline constexpr std::string_view kDefaultTranscriber = "moonshine-runnel-en";
 /// looked for, what there is.
 std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_path);
 
-/// Whether kDefaultTranscriber is part of this build.
-bool has_embedded_transcriber();
-/// It. Throws std::runtime_error if it is not.
+/// kDefaultTranscriber, which is part of the program.
 moonshine::Checkpoint load_embedded_transcriber();
 
 }  // namespace runnel::models

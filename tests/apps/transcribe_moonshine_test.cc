@@ -262,19 +262,13 @@ TEST_F(TranscribeMoonshine, RandomWeightsAreLabelledInEveryLine) {
   EXPECT_EQ(testing::count_lines(wrong.err), 1) << wrong.err;
 }
 
-TEST(TranscribeDefault, WithoutAModelItIsTheOneInsideOrALineThatSaysWhatToGive) {
+TEST(TranscribeDefault, WithoutAModelItIsTheOneInside) {
   const testing::TempFolder folder;
   testing::write_wav(folder.file("a.wav"), testing::noisy_speech(16000, 1, 32000));
   const Outcome outcome = run({"transcribe", folder.file("a.wav"), "-f", "json"});
-  if (models::has_embedded_transcriber()) {
-    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-    EXPECT_THAT(json::parse(outcome.out).at("model").get<std::string>(),
-                HasSubstr(std::string(models::kDefaultTranscriber)));
-  } else {
-    EXPECT_EQ(outcome.exit_code, 1);
-    EXPECT_EQ(testing::count_lines(outcome.err), 1) << outcome.err;
-    EXPECT_THAT(outcome.err, HasSubstr("--model"));
-  }
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(json::parse(outcome.out).at("model").get<std::string>(),
+              HasSubstr(std::string(models::kDefaultTranscriber)));
 }
 
 }  // namespace
