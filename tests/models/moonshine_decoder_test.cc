@@ -157,6 +157,8 @@ TEST_P(MoonshineDecoder, AppendingInAnyChunksGivesTheSame) {
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16, Precision::kInt8}) {
     DecoderModel model(folder_, all_in(precision));
     const ReferenceRun& run = longest();
+    // Sums in another order round to other halves in the caches of narrow precisions.
+    const double tolerance = precision == Precision::kFloat32 ? 1e-4 : 1e-3;
     const Listener whole;
     const auto at_once = model.heard(run);
     const std::vector<int> expected = tokens_of(at_once->decode({}, 0, limit_of(run), &whole));
@@ -174,7 +176,7 @@ TEST_P(MoonshineDecoder, AppendingInAnyChunksGivesTheSame) {
       EXPECT_EQ(tokens_of(decoder->decode({}, 0, limit_of(run), &parts)), expected);
       for (std::size_t i = 0; i < whole.seen.size(); ++i) {
         for (std::size_t t = 0; t < whole.seen[i].size(); ++t) {
-          ASSERT_NEAR(whole.seen[i][t], parts.seen[i][t], 1e-4);
+          ASSERT_NEAR(whole.seen[i][t], parts.seen[i][t], tolerance);
         }
       }
     }
