@@ -109,22 +109,12 @@ StreamOptions LiveTranscriber::stream_options(const LiveTranscriberOptions& opti
 
 void LiveTranscriber::push(std::span<const float> samples, std::int64_t waiting,
                            const OnEvent& on_event) {
-  while (!samples.empty()) {
-    const std::size_t n = std::min(samples.size(), std::size_t(kBlock - block_fill_));
-    std::copy_n(samples.begin(), n, block_.begin() + block_fill_);
-    block_fill_ += int(n);
-    samples = samples.subspan(n);
-    if (block_fill_ < kBlock) return;
-    hear_block(block_, waiting, on_event);
-    block_fill_ = 0;
-  }
+  blocks_.push(samples,
+               [&](std::span<const float> block) { hear_block(block, waiting, on_event); });
 }
 
 void LiveTranscriber::finish(const OnEvent& on_event) {
-  if (block_fill_ > 0) {
-    hear_block(std::span(block_).first(std::size_t(block_fill_)), 0, on_event);
-    block_fill_ = 0;
-  }
+  blocks_.flush([&](std::span<const float> block) { hear_block(block, 0, on_event); });
   SpeechSpan span;
   const bool was_speech = segmenter_.finish(state_.heard, span);
   if (!state_.in_utterance && (was_speech || is_short_audible_stream())) {
@@ -141,7 +131,7 @@ void LiveTranscriber::reset() {
   if (detector_) detector_->reset();
   segmenter_.reset();
   history_.clear();
-  block_fill_ = 0;
+  blocks_.clear();
   state_ = {};
   totals_ = {};
   fed_samples_ = 0;
@@ -149,7 +139,7 @@ void LiveTranscriber::reset() {
 }
 
 double LiveTranscriber::heard_seconds() const noexcept {
-  return seconds_of(state_.heard + block_fill_);
+  return seconds_of(state_.heard + std::int64_t(blocks_.waiting()));
 }
 
 double LiveTranscriber::fed_seconds() const noexcept { return seconds_of(fed_samples_); }

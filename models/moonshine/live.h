@@ -1,7 +1,6 @@
 // Live captions: a draft that is verified and continued several times a second.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "models/live_transcriber.h"
 #include "models/moonshine/audio_history.h"
 #include "models/moonshine/live_recogniser.h"
+#include "models/sample_blocks.h"
 #include "models/vad.h"
 
 namespace runnel::models::moonshine {
@@ -142,8 +142,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
   std::unique_ptr<SpeechDetector> detector_;
   SpeechSegmenter segmenter_;
   AudioHistory history_;
-  std::array<float, SpeechDetector::kBlock> block_{};
-  int block_fill_ = 0;
+  SampleBlocks blocks_;
   State state_;
   LiveTotals totals_;
   std::int64_t fed_samples_ = 0;

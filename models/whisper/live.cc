@@ -81,22 +81,12 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
 
 void LiveTranscriber::push(std::span<const float> samples, std::int64_t waiting,
                            const OnEvent& on_event) {
-  while (!samples.empty()) {
-    const std::size_t n = std::min(samples.size(), std::size_t(kBlock - block_fill_));
-    std::copy_n(samples.begin(), n, block_.begin() + block_fill_);
-    block_fill_ += int(n);
-    samples = samples.subspan(n);
-    if (block_fill_ < kBlock) return;
-    hear_block(block_, waiting, on_event);
-    block_fill_ = 0;
-  }
+  blocks_.push(samples,
+               [&](std::span<const float> block) { hear_block(block, waiting, on_event); });
 }
 
 void LiveTranscriber::finish(const OnEvent& on_event) {
-  if (block_fill_ > 0) {
-    hear_block(std::span(block_).first(std::size_t(block_fill_)), 0, on_event);
-    block_fill_ = 0;
-  }
+  blocks_.flush([&](std::span<const float> block) { hear_block(block, 0, on_event); });
   recogniser_->finish();
   SpeechSpan span;
   const bool was_speech = segmenter_.finish(state_.heard, span);
@@ -109,7 +99,7 @@ void LiveTranscriber::reset() {
   if (detector_) detector_->reset();
   segmenter_.reset();
   agreement_ = {};
-  block_fill_ = 0;
+  blocks_.clear();
   state_ = {};
   state_.scrolled = options_.initial_prompt;
   totals_ = {};
@@ -117,7 +107,7 @@ void LiveTranscriber::reset() {
 }
 
 double LiveTranscriber::heard_seconds() const noexcept {
-  return seconds_of(state_.heard + block_fill_);
+  return seconds_of(state_.heard + std::int64_t(blocks_.waiting()));
 }
 
 void LiveTranscriber::hear_block(std::span<const float> samples, std::int64_t waiting,

@@ -1,7 +1,6 @@
 // Live transcription: text while somebody speaks, with a committed part that never changes.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "models/live_transcriber.h"
+#include "models/sample_blocks.h"
 #include "models/vad.h"
 #include "models/whisper/live_recogniser.h"
 #include "models/whisper/local_agreement.h"
@@ -100,8 +100,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
   std::unique_ptr<SpeechDetector> detector_;
   SpeechSegmenter segmenter_;
   LocalAgreement agreement_;
-  std::array<float, SpeechDetector::kBlock> block_{};
-  int block_fill_ = 0;
+  SampleBlocks blocks_;
   State state_;
   LiveTotals totals_;
   std::string last_shown_;  // so that nothing is told twice
