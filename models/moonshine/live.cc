@@ -1,6 +1,7 @@
 #include "models/moonshine/live.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <stdexcept>

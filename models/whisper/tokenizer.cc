@@ -8,9 +8,9 @@
 #include <set>
 #include <stdexcept>
 
+#include "models/unicode.h"
 #include "models/whisper/byte_pairs.h"
 #include "models/whisper/special_tokens.h"
-#include "models/unicode.h"
 #include "models/whisper/vocabulary_files.h"
 
 namespace runnel::models::whisper {
