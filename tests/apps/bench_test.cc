@@ -157,7 +157,6 @@ TEST(BenchCommand, SaysThatWeightsAreRandom) {
 TEST(BenchCommand, AWrongCommandLineIsOneLineThatSaysWhatIsMissing) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"bench", "whisper"},
-        {"bench", "moonshine"},
         {"bench", "moonshine", "--model", "a", "--random-weights", "tiny"},
         {"bench", "--seconds", "1", "live", "a.wav"},
         {"bench", "whisper", "--model", "a", "--random-weights", "tiny"},
