@@ -9,23 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "models/vad.h"
 #include "models/whisper/live.h"
+#include "tests/models/loudness_detector.h"
 
 namespace runnel::models::whisper::testing {
 
-inline constexpr int kRate = 16000;
+using models::testing::LoudnessDetector;
 
-/// Loud blocks are speech.
-class LoudnessDetector : public SpeechDetector {
- public:
-  float step(std::span<const float, kBlock> samples) noexcept override {
-    float peak = 0;
-    for (const float sample : samples) peak = std::max(peak, std::abs(sample));
-    return peak > 0.1f ? 0.9f : 0.05f;
-  }
-  void reset() noexcept override {}
-};
+inline constexpr int kRate = 16000;
 
 /// What is said when: a word each `pace` seconds from `start` on, for `seconds`.
 struct Speech {

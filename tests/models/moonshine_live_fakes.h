@@ -10,24 +10,15 @@
 #include <vector>
 
 #include "models/moonshine/live_recogniser.h"
-#include "models/vad.h"
+#include "tests/models/loudness_detector.h"
 
 namespace runnel::models::moonshine::testing {
+
+using models::testing::LoudnessDetector;
 
 inline constexpr int kRate = 16000;
 inline constexpr int kFrame = 320;  // samples
 inline constexpr double kWordSeconds = 0.4;
-
-/// Loud blocks are speech.
-class LoudnessDetector : public SpeechDetector {
- public:
-  float step(std::span<const float, kBlock> samples) noexcept override {
-    float peak = 0;
-    for (const float sample : samples) peak = std::max(peak, std::abs(sample));
-    return peak > 0.1f ? 0.9f : 0.05f;
-  }
-  void reset() noexcept override {}
-};
 
 /// A word each kWordSeconds from `start` on, for `seconds`. Between words it is quiet for `gap`.
 struct Speech {
