@@ -181,11 +181,11 @@ void LiveSeparation::hand_over() noexcept {
   Stems stems;
   HandOver all;
   while (separator_.pop(stems)) {
-    const SampleTime start = stems.speech.start;
+    const SampleTime start = stems.start;
     if (all.end_index == 0) all.due_ns = timeline_.due_ns(start.index);
-    all.end_index = start.index + stems.speech.frames();
+    all.end_index = start.index + stems.frames();
     const bool background = options_.playback && options_.playback->stem == Stem::kBackground;
-    const AudioChunk& heard = background ? stems.background : stems.speech;
+    const AudioChunk heard = stems.stem(background ? 1 : 0);
     output_peak_ = std::max(output_peak_, peak(heard.samples));
     if (recording_) record(stems);
     if (playback_ring_) play(heard);
@@ -196,17 +196,17 @@ void LiveSeparation::hand_over() noexcept {
 }
 
 void LiveSeparation::record(const Stems& stems) noexcept {
-  const int frames = stems.speech.frames();
+  const int frames = stems.frames();
   for (int c = 0; c < channels_; ++c) {
-    const float* speech = stems.speech.samples.row(c).data();
-    const float* background = stems.background.samples.row(c).data();
+    const float* speech = stems.stem(0).samples.row(c).data();
+    const float* background = stems.stem(1).samples.row(c).data();
     for (int i = 0; i < frames; ++i) {
       float* frame = pairs_.data() + std::ptrdiff_t(i) * 2 * channels_;
       frame[c] = speech[i];
       frame[channels_ + c] = background[i];
     }
   }
-  const std::int64_t index = stems.speech.start.index;
+  const std::int64_t index = stems.start.index;
   stems_ring_.write(pairs_.data(), frames, {index, timeline_.due_ns(index)});
 }
 

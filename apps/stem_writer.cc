@@ -33,10 +33,10 @@ void StemWriter::put(std::size_t stem, int frames) {
 }
 
 void StemWriter::write(const Stems& stems) {
-  const int frames = stems.speech.frames();
+  const int frames = stems.frames();
   for (std::size_t s = 0; s < sinks_.size(); ++s) {
     if (!sinks_[s]) continue;
-    const AudioChunk& chunk = s == 0 ? stems.speech : stems.background;
+    const AudioChunk chunk = stems.stem(int(s));
     interleaved_.resize(std::size_t(frames) * std::size_t(channels_));
     for (int c = 0; c < channels_; ++c) {
       const float* row = chunk.samples.row(c).data();

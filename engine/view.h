@@ -52,8 +52,16 @@ struct SpectrumFrame {
 
 /// Separated sources, time-aligned with each other and with the input.
 struct Stems {
-  AudioChunk speech;
-  AudioChunk background;  // input − speech
+  MatrixView<const float> samples;  // [stems · channels, n]: all channels of stem 0 come first
+  int channels = 0;                 // of a stem
+  SampleTime start;                 // of samples.col(0)
+
+  int count() const noexcept { return channels > 0 ? samples.rows / channels : 0; }
+  int frames() const noexcept { return samples.cols; }
+  AudioChunk stem(int i) const noexcept {
+    return {{samples.data + i * channels * samples.stride, channels, samples.cols, samples.stride},
+            start};
+  }
 };
 
 }  // namespace runnel

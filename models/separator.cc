@@ -157,8 +157,7 @@ struct Separator::Impl {
         mask(std::size_t(bins_stride)),
         mean(std::size_t(mid ? bins_stride : 0)),
         masked(std::size_t(f.channels * bins_stride)),
-        speech(std::size_t(f.channels) * up.max_output()),
-        background(speech.size()) {
+        stems(2 * std::size_t(f.channels) * up.max_output()) {
     for (int c = 0; c < (mid ? 1 : f.channels); ++c) networks.emplace_back(weights);
   }
 
@@ -189,32 +188,31 @@ struct Separator::Impl {
   }
 
   /// Hands out what it can of `pending`; false if nothing is left of it.
-  bool emit(Stems& stems) noexcept {
+  bool emit(Stems& out) noexcept {
     const int n = dry.takeable(pending.frames() - pending_taken);
     if (n <= 0) return false;
     const SampleTime start{dry.index(), format.rate_hz};
     const int stride = up.max_output();
     dry.take(n, [&](int c, const float* in, int first, int count) {
       const float* wet_in = pending.samples.row(c).data() + pending_taken + first;
-      float* s = speech.data() + c * stride + first;
-      float* b = background.data() + c * stride + first;
+      float* s = stems.data() + c * stride + first;
+      float* b = s + format.channels * stride;
       for (int i = 0; i < count; ++i) {
         s[i] = in[i] + wet * (wet_in[i] - in[i]);
         b[i] = in[i] - s[i];
       }
     });
     pending_taken += n;
-    stems.speech = {{speech.data(), format.channels, n, stride}, start};
-    stems.background = {{background.data(), format.channels, n, stride}, start};
+    out = {{stems.data(), 2 * format.channels, n, stride}, format.channels, start};
     return true;
   }
 
-  bool pop(Stems& stems) noexcept {
+  bool pop(Stems& out) noexcept {
     AudioChunk chunk;
     SpectrumFrame frame;
     for (;;) {
       // From the last stage to the first, so that each is empty before it is pushed to.
-      if (emit(stems)) return true;
+      if (emit(out)) return true;
       if (up.pop(pending)) {
         pending_taken = 0;
       } else if (istft.pop(chunk)) {
@@ -279,7 +277,7 @@ struct Separator::Impl {
   AlignedVector<std::complex<float>> mask;    // [257]
   AlignedVector<std::complex<float>> mean;    // [257], of the channels
   AlignedVector<std::complex<float>> masked;  // [channels, 257]
-  std::vector<float> speech, background;      // [channels, up.max_output()]
+  std::vector<float> stems;                   // [2, channels, up.max_output()]
 
   AudioChunk pending;     // resampled speech that is not handed out yet
   int pending_taken = 0;  // samples of it that are
@@ -321,7 +319,7 @@ std::size_t Separator::state_bytes() const noexcept {
   const std::size_t stft = std::size_t(s.format.channels) *
                            (6 * std::size_t(s.weights->config().n_fft) + s.stft.max_chunk());
   std::size_t bytes =
-      sizeof(s) + s.dry.bytes() + 8 * complexes + sizeof(float) * (2 * s.speech.size() + stft);
+      sizeof(s) + s.dry.bytes() + 8 * complexes + sizeof(float) * (s.stems.size() + stft);
   for (const gtcrn::Network& network : s.networks) bytes += network.bytes();
   return bytes;
 }

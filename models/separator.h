@@ -9,15 +9,9 @@
 
 #include "engine/view.h"
 #include "models/gtcrn/weights.h"
+#include "models/stem_separator.h"
 
 namespace runnel::models {
-
-/// What the input is like and how it comes.
-struct SeparatorFormat {
-  int rate_hz = 16000;
-  int channels = 1;
-  int max_chunk = 4096;  // most samples of one push
-};
 
 struct SeparatorOptions {
   enum class Channels {
@@ -31,26 +25,25 @@ struct SeparatorOptions {
   double mix = 1.0;
 };
 
-/// A Stage<AudioChunk, Stems>. `speech` and `background` = input − `speech` come at the input's
-/// rate and channels, aligned with it; after flush exactly as many samples as went in.
+/// Two stems: speech, and background = input − speech.
 ///
 /// The model hears what its own rate holds (8 kHz of band at 16 kHz); what lies above is
 /// background. Where the input's time stamps jump, so do the output's.
-class Separator {
+class Separator final : public StemSeparator {
  public:
   /// Throws std::invalid_argument on formats or options out of range.
   Separator(std::shared_ptr<const gtcrn::Weights> weights, const SeparatorFormat& format,
             const SeparatorOptions& options = {});
-  ~Separator();
+  ~Separator() override;
   Separator(Separator&&) noexcept;
 
-  void push(const AudioChunk& chunk) noexcept;
-  bool pop(Stems& stems) noexcept;
-  void flush() noexcept;
-  void reset() noexcept;
+  void push(const AudioChunk& chunk) noexcept override;
+  bool pop(Stems& stems) noexcept override;
+  void flush() noexcept override;
+  void reset() noexcept override;
 
   /// At the input's rate; see stage.h. 511 (31.9 ms) at 16 kHz; resampling adds its filters.
-  std::int64_t latency_samples() const noexcept;
+  std::int64_t latency_samples() const noexcept override;
   /// How the delay is made up, in ms.
   struct Latency {
     double stft_ms = 0;
@@ -58,13 +51,13 @@ class Separator {
   };
   Latency latency() const noexcept;
 
-  const SeparatorFormat& format() const noexcept;
-  /// Most samples that one pop hands out.
-  int max_output() const noexcept;
+  const SeparatorFormat& format() const noexcept override;
+  int stems() const noexcept override { return 2; }
+  int max_output() const noexcept override;
   /// Bytes of this stream alone: caches, scratch, STFT; without the resampler's own.
-  std::size_t state_bytes() const noexcept;
+  std::size_t state_bytes() const noexcept override;
   /// Model steps (hops) run since the start or reset, over all channels.
-  std::int64_t steps() const noexcept;
+  std::int64_t steps() const noexcept override;
 
  private:
   struct Impl;

@@ -84,8 +84,8 @@ TEST(Separator, DelayEqualsThePromise) {
     for (int i = 0; i < int(input.size()); ++i) {
       separator.push({{&input[std::size_t(i)], 1, 1, 1}, {i, rate}});
       while (separator.pop(stems)) {
-        EXPECT_EQ(stems.speech.start.index, popped);
-        popped += stems.speech.frames();
+        EXPECT_EQ(stems.start.index, popped);
+        popped += stems.frames();
       }
       most_behind = std::max(most_behind, i + 1 - popped);
     }
@@ -174,8 +174,8 @@ TEST(Separator, TimeStampsJumpWhereTheInputsDo) {
   Stems stems;
   const auto take = [&] {
     while (separator.pop(stems)) {
-      for (int i = 0; i < stems.speech.frames(); ++i) {
-        indices.push_back(stems.speech.start.index + i);
+      for (int i = 0; i < stems.frames(); ++i) {
+        indices.push_back(stems.start.index + i);
       }
     }
   };

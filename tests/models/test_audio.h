@@ -48,8 +48,8 @@ inline AudioChunk chunk_of(const std::vector<float>& interleaved_rows, int chann
 inline void drain(Separator& separator, Output& out) {
   Stems stems;
   while (separator.pop(stems)) {
-    for (int c = 0; c < stems.speech.channels(); ++c) {
-      const auto s = stems.speech.samples.row(c), b = stems.background.samples.row(c);
+    for (int c = 0; c < stems.channels; ++c) {
+      const auto s = stems.stem(0).samples.row(c), b = stems.stem(1).samples.row(c);
       out.speech[std::size_t(c)].insert(out.speech[std::size_t(c)].end(), s.begin(), s.end());
       out.background[std::size_t(c)].insert(out.background[std::size_t(c)].end(), b.begin(),
                                             b.end());

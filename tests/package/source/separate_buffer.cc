@@ -28,7 +28,7 @@ int main() {
   const auto drain = [&] {
     Stems stems;
     while (separator.pop(stems)) {
-      const auto speech = stems.speech.samples.row(0), background = stems.background.samples.row(0);
+      const auto speech = stems.stem(0).samples.row(0), background = stems.stem(1).samples.row(0);
       for (std::size_t i = 0; i < speech.size(); ++i) sum.push_back(speech[i] + background[i]);
     }
   };
