@@ -21,72 +21,101 @@ inline __m512 load_bf16(const std::uint16_t* from, __mmask16 mask) noexcept {
 template <Kind kKind, int kPanels>
 class PendingRows {
  public:
-  explicit PendingRows(const TapFinish& finish) noexcept : f_(finish) {}
+  explicit PendingRows(const TapFinish& finish) noexcept
+      : f_(finish), with_moments_(finish.moments != nullptr) {}
 
   void start(const float* sums, int row, int rows, int panel) noexcept {
     sums_ = sums;
-    row_ = row;
     left_ = rows;
-    column_ = kKind == Kind::kGlu ? 8 * panel : 16 * panel;
+    const int column = kKind == Kind::kGlu ? 8 * panel : 16 * panel;
     for (int half = 0; half < kPanels; ++half) {
       const int at = 16 * (panel + half);
       gain_[half] = f_.gain ? _mm512_loadu_ps(f_.gain + at) : _mm512_set1_ps(1.0f);
       bias_[half] = f_.bias ? _mm512_loadu_ps(f_.bias + at) : _mm512_setzero_ps();
-      mask_[half] = mask_of(f_.cols - column_ - 16 * half);
+      mask_[half] = mask_of(f_.cols - column - 16 * half);
     }
+    if (f_.residual) {
+      residual_step_ = f_.residual_stride * (f_.residual_is_bf16 ? 2 : 4);
+      residual_ = static_cast<const std::byte*>(f_.residual) + row * residual_step_ +
+                  column * (f_.residual_is_bf16 ? 2 : 4);
+    }
+    if (f_.y) y_ = f_.y + row * f_.y_stride + column;
+    if (f_.y_bf16) narrow_ = f_.y_bf16 + row * f_.y_bf16_stride + column;
   }
   void write(int rows) noexcept {
     const int now = std::min(rows, left_);
-    for (int i = 0; i < now; ++i) write_row();
+    if (now <= 0) return;
     left_ -= now;
+    // What goes where is the same for all rows; each loop holds no question but its own.
+    if (kKind == Kind::kMoments || !residual_) {
+      y_&& narrow_ ? write_rows<kNoResidual, true, true>(now)
+      : y_         ? write_rows<kNoResidual, true, false>(now)
+                   : write_rows<kNoResidual, false, true>(now);
+    } else if (f_.residual_is_bf16) {
+      y_&& narrow_ ? write_rows<kNarrowResidual, true, true>(now)
+      : y_         ? write_rows<kNarrowResidual, true, false>(now)
+                   : write_rows<kNarrowResidual, false, true>(now);
+    } else {
+      y_&& narrow_ ? write_rows<kFloatResidual, true, true>(now)
+      : y_         ? write_rows<kFloatResidual, true, false>(now)
+                   : write_rows<kFloatResidual, false, true>(now);
+    }
   }
   void finish() noexcept {
     write(left_);
-    if constexpr (kKind == Kind::kMoments) {
+    if (with_moments_) {
       f_.moments[0] += double(_mm512_reduce_add_ps(sum_));
       f_.moments[1] += double(_mm512_reduce_add_ps(squares_));
     }
   }
 
  private:
-  void write_row() noexcept {
-    __m512 t[kPanels];
-    for (int half = 0; half < kPanels; ++half) {
-      t[half] = _mm512_fmadd_ps(_mm512_load_ps(sums_ + 16 * half), gain_[half], bias_[half]);
-    }
-    sums_ += kBlock;
-    if constexpr (kKind == Kind::kMoments) {
-      for (int half = 0; half < kPanels; ++half) {
-        sum_ = _mm512_add_ps(sum_, t[half]);
-        squares_ = _mm512_fmadd_ps(t[half], t[half], squares_);
-      }
-      return;
-    }
-    if constexpr (kKind == Kind::kGlu) {
-      put(0, glu(t[0], t[kPanels - 1]));
-    } else {
-      for (int half = 0; half < kPanels; ++half) {
-        put(half, kKind == Kind::kGelu ? gelu(t[half]) : t[half]);
-      }
-    }
-    ++row_;
-  }
+  enum Residual { kNoResidual, kFloatResidual, kNarrowResidual };
 
-  void put(int half, __m512 t) noexcept {
-    const int column = column_ + 16 * half;
-    const __mmask16 mask = mask_[half];
-    if (f_.residual) {
-      const std::ptrdiff_t at = row_ * f_.residual_stride + column;
-      t = _mm512_add_ps(
-          t, f_.residual_is_bf16
-                 ? load_bf16(static_cast<const std::uint16_t*>(f_.residual) + at, mask)
-                 : _mm512_maskz_loadu_ps(mask, static_cast<const float*>(f_.residual) + at));
+  template <Residual kResidual, bool kWide, bool kNarrow>
+  void write_rows(int rows) noexcept {
+    const float* sums = sums_;
+    const std::byte* residual = residual_;
+    float* y = y_;
+    std::uint16_t* narrow = narrow_;
+    const bool with_moments = kKind == Kind::kLinear && with_moments_;
+    for (int i = 0; i < rows; ++i) {
+      __m512 t[kPanels];
+      for (int half = 0; half < kPanels; ++half) {
+        t[half] = _mm512_fmadd_ps(_mm512_load_ps(sums + 16 * half), gain_[half], bias_[half]);
+      }
+      sums += kBlock;
+      if (kKind == Kind::kMoments || with_moments) {
+        for (int half = 0; half < kPanels; ++half) {
+          sum_ = _mm512_add_ps(sum_, t[half]);
+          squares_ = _mm512_fmadd_ps(t[half], t[half], squares_);
+        }
+      }
+      if constexpr (kKind == Kind::kMoments) continue;
+      if constexpr (kKind == Kind::kGlu) t[0] = glu(t[0], t[kPanels - 1]);
+      for (int half = 0; half < (kKind == Kind::kGlu ? 1 : kPanels); ++half) {
+        if constexpr (kKind == Kind::kGelu) t[half] = gelu(t[half]);
+        const __mmask16 mask = mask_[half];
+        if constexpr (kResidual == kFloatResidual) {
+          const auto* from = reinterpret_cast<const float*>(residual) + 16 * half;
+          t[half] = _mm512_add_ps(t[half], _mm512_maskz_loadu_ps(mask, from));
+        } else if constexpr (kResidual == kNarrowResidual) {
+          const auto* from = reinterpret_cast<const std::uint16_t*>(residual) + 16 * half;
+          t[half] = _mm512_add_ps(t[half], load_bf16(from, mask));
+        }
+        if constexpr (kWide) _mm512_mask_storeu_ps(y + 16 * half, mask, t[half]);
+        if constexpr (kNarrow) {
+          _mm256_mask_storeu_epi16(narrow + 16 * half, mask, __m256i(_mm512_cvtneps_pbh(t[half])));
+        }
+      }
+      residual += residual_step_;
+      y += f_.y_stride;
+      narrow += f_.y_bf16_stride;
     }
-    if (f_.y) _mm512_mask_storeu_ps(f_.y + row_ * f_.y_stride + column, mask, t);
-    if (f_.y_bf16) {
-      _mm256_mask_storeu_epi16(f_.y_bf16 + row_ * f_.y_bf16_stride + column, mask,
-                               __m256i(_mm512_cvtneps_pbh(t)));
-    }
+    sums_ = sums;
+    residual_ = residual_ ? residual : nullptr;
+    y_ = y_ ? y : nullptr;
+    narrow_ = narrow_ ? narrow : nullptr;
   }
 
   /// value · σ(gate), σ within 1e-4: bfloat16 holds no more.
@@ -104,9 +133,14 @@ class PendingRows {
     return _mm512_mul_ps(value, _mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.0f), e)));
   }
 
-  const TapFinish& f_;
+  const TapFinish f_;
+  const bool with_moments_;
   const float* sums_ = nullptr;
-  int row_ = 0, left_ = 0, column_ = 0;
+  const std::byte* residual_ = nullptr;
+  std::ptrdiff_t residual_step_ = 0;  // bytes
+  float* y_ = nullptr;
+  std::uint16_t* narrow_ = nullptr;
+  int left_ = 0;
   __m512 gain_[kPanels], bias_[kPanels];
   __mmask16 mask_[kPanels] = {};
   __m512 sum_ = _mm512_setzero_ps(), squares_ = _mm512_setzero_ps();

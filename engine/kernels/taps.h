@@ -21,7 +21,7 @@ struct TapFinish {
     kLinear,   // t
     kGelu,     // gelu(t)
     kGlu,      // t of panel 2i times σ(t of panel 2i + 1)
-    kMoments,  // nothing is written but Σ t and Σ t²
+    kMoments,  // nothing is written
   };
   Kind kind = Kind::kLinear;
   const float* gain = nullptr;  // [panels · 16]; null: 1
@@ -39,7 +39,8 @@ struct TapFinish {
   std::uint16_t* y_bf16 = nullptr;
   std::ptrdiff_t y_bf16_stride = 0;
 
-  double* moments = nullptr;  // [2], added to
+  // kLinear, kMoments: Σ t and Σ t² of all columns, padding too, are added; or null.
+  double* moments = nullptr;  // [2]
 };
 
 struct TapProduct {

@@ -84,11 +84,11 @@ void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, const TapFin
         t = affine(row, f, c, count);
       }
       if constexpr (kKind == Kind::kGelu) t = gelu(t);
-      if constexpr (kKind == Kind::kMoments) {
+      if constexpr (kKind == Kind::kMoments || kKind == Kind::kLinear) {
         sum = hn::Add(sum, t);
         squares = hn::MulAdd(t, t, squares);
-        continue;
       }
+      if constexpr (kKind == Kind::kMoments) continue;
       if (f.residual) {
         const std::ptrdiff_t at = r * f.residual_stride + c;
         t = hn::Add(t, f.residual_is_bf16
@@ -101,7 +101,7 @@ void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, const TapFin
       }
       if (f.y_bf16) store_bf16(t, f.y_bf16 + r * f.y_bf16_stride + c, count);
     }
-    if constexpr (kKind == Kind::kMoments) {
+    if (f.moments) {
       moments[0] += hn::GetLane(hn::SumOfLanes(d, sum));
       moments[1] += hn::GetLane(hn::SumOfLanes(d, squares));
     }
