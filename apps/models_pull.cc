@@ -123,7 +123,7 @@ class Pull {
   void download(const std::string& url, const fs::path& path, const std::string& name,
                 std::int64_t bytes, bool resume = true);
   void check(const RemoteFile& file, const fs::path& path) const;
-  void check_space(const std::vector<RemoteFile>& files) const;
+  void check_space(std::int64_t bytes) const;
   std::int64_t pull_listed();
   std::int64_t pull_packages();
   void fetch_package(const std::string& name, const std::string& checksum);
@@ -286,12 +286,8 @@ void Pull::fetch(const RemoteFile& file) {
   fs::rename(part, whole);
 }
 
-void Pull::check_space(const std::vector<RemoteFile>& files) const {
-  std::int64_t needed = kSpareBytes;
-  for (const RemoteFile& file : files) {
-    const fs::path whole = partial_ / file.name;
-    needed += file.bytes - std::max(size_of(whole), size_of(whole.string() + ".part"));
-  }
+void Pull::check_space(std::int64_t bytes) const {
+  const std::int64_t needed = bytes + kSpareBytes;
   const auto free_bytes = std::int64_t(fs::space(partial_).available);
   if (free_bytes < needed) {
     throw std::runtime_error(partial_.string() + ": expected " + megabytes(needed) +
@@ -301,8 +297,12 @@ void Pull::check_space(const std::vector<RemoteFile>& files) const {
 
 std::int64_t Pull::pull_listed() {
   const std::vector<RemoteFile> files = list();
-  check_space(files);
-  std::int64_t bytes = 0;
+  std::int64_t missing = 0, bytes = 0;
+  for (const RemoteFile& file : files) {
+    const fs::path whole = partial_ / file.name;
+    missing += file.bytes - std::max(size_of(whole), size_of(whole.string() + ".part"));
+  }
+  check_space(missing);
   for (const RemoteFile& file : files) {
     fetch(file);
     bytes += file.bytes;
@@ -332,11 +332,7 @@ void Pull::fetch_package(const std::string& name, const std::string& sha256) {
 
 /// The packages, and a .yaml that makes them a bag: a model for each stem where there are several.
 std::int64_t Pull::pull_packages() {
-  const std::int64_t needed = kSpareBytes + std::int64_t(model_.megabytes) * 1'000'000;
-  if (const auto free = std::int64_t(fs::space(partial_).available); free < needed) {
-    throw std::runtime_error(partial_.string() + ": expected " + megabytes(needed) +
-                             " of free disk, found " + megabytes(free));
-  }
+  check_space(std::int64_t(model_.megabytes) * 1'000'000);
   std::string models, weights;
   std::int64_t bytes = 0;
   for (std::size_t i = 0; i < model_.packages.size(); ++i) {

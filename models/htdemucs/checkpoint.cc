@@ -11,6 +11,7 @@
 #include "models/config_json.h"
 #include "models/htdemucs/bag_file.h"
 #include "models/htdemucs/model_kwargs.h"
+#include "models/htdemucs/package_description.h"
 #include "models/htdemucs/tensor_names.h"
 #include "models/safetensors_source.h"
 

@@ -1,99 +1,21 @@
 #include "models/htdemucs/model_kwargs.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numeric>
 #include <optional>
-#include <stdexcept>
-#include <string_view>
 #include <utility>
 
 #include "models/config_json.h"
+#include "models/htdemucs/package_description.h"
 
 namespace runnel::models::htdemucs {
 namespace {
 
-using engine::PickleValue;
 using nlohmann::json;
-using Kind = PickleValue::Kind;
 
-constexpr const char* kClass = "demucs.htdemucs.HTDemucs";
-constexpr int kMaxNesting = 4;                    // of lists and dicts in kwargs
-constexpr std::size_t kMaxValues = 4096;          // of all of them
 constexpr int kMaxSegmentSamples = 1 << 22;       // 95 s at 44.1 kHz
 constexpr std::int64_t kMaxTerm = 1'000'000'000;  // of a fraction
-
-/// "module name" as Python prints it.
-std::string dotted(std::string global) {
-  std::replace(global.begin(), global.end(), ' ', '.');
-  return global.substr(0, 60);
-}
-
-/// Fraction(n, d) or, as Python before 3.12 writes it, Fraction("n/d").
-json fraction(const PickleValue& call) {
-  const json unknown = {{"object", "fractions.Fraction"}};
-  if (call.items.size() != 2 || !call.items[1]->is(Kind::kTuple)) return unknown;
-  const auto& args = call.items[1]->items;
-  if (args.size() == 2 && args[0]->is(Kind::kInteger) && args[1]->is(Kind::kInteger)) {
-    return {args[0]->integer, args[1]->integer};
-  }
-  if (args.size() != 1 || !args[0]->is(Kind::kString)) return unknown;
-  const std::string& text = args[0]->text;
-  const char* const end = text.data() + text.size();
-  std::int64_t numerator = 0, denominator = 1;
-  const auto above = std::from_chars(text.data(), end, numerator);
-  if (above.ec != std::errc()) return unknown;
-  if (above.ptr == end) return {numerator, denominator};
-  if (*above.ptr != '/') return unknown;
-  const auto below = std::from_chars(above.ptr + 1, end, denominator);
-  if (below.ec != std::errc() || below.ptr != end) return unknown;
-  return {numerator, denominator};
-}
-
-/// Values may refer to themselves: depth and number are bounded.
-json plain(const PickleValue& value, int depth, std::size_t& left) {
-  if (depth > kMaxNesting || left == 0) {
-    throw std::runtime_error("expected at most " + std::to_string(kMaxValues) +
-                             " keyword arguments, nested up to " + std::to_string(kMaxNesting) +
-                             " deep, found more");
-  }
-  --left;
-  switch (value.kind) {
-    case Kind::kNone:
-      return nullptr;
-    case Kind::kBool:
-      return value.integer != 0;
-    case Kind::kInteger:
-      return value.integer;
-    case Kind::kFloat:
-      return value.real;
-    case Kind::kString:
-      return value.text;
-    case Kind::kTuple:
-    case Kind::kList: {
-      json list = json::array();
-      for (const PickleValue* item : value.items) list.push_back(plain(*item, depth + 1, left));
-      return list;
-    }
-    case Kind::kDict: {
-      json object = json::object();
-      for (std::size_t i = 0; i + 1 < value.items.size(); i += 2) {
-        if (!value.items[i]->is(Kind::kString)) continue;
-        object[value.items[i]->text] = plain(*value.items[i + 1], depth + 1, left);
-      }
-      return object;
-    }
-    case Kind::kCall:
-      if (value.items[0]->text == "fractions Fraction") return fraction(value);
-      return {{"object", dotted(value.items[0]->text)}};
-    case Kind::kGlobal:
-      return {{"object", dotted(value.text)}};
-    case Kind::kPersistentId:
-      break;
-  }
-  return {{"object", "a storage"}};
-}
 
 /// As Python compares: True is 1.
 json as_python(const json& value) {
@@ -313,36 +235,11 @@ void check_fixed(const Config& config, const Kwargs& kwargs) {
 
 }  // namespace
 
-PackageDescription describe_package(const PickleValue& root) {
-  const PickleValue* klass = root.find("klass");
-  const PickleValue* kwargs = root.find("kwargs");
-  const PickleValue* state = root.find("state");
-  if (!klass || !kwargs || !state) {
-    throw std::runtime_error("expected a package of klass, args, kwargs and state, found no " +
-                             std::string(!klass    ? "klass"
-                                         : !kwargs ? "kwargs"
-                                                   : "state"));
-  }
-  const std::string name = klass->is(Kind::kGlobal) ? dotted(klass->text) : "no class";
-  if (name != kClass) {
-    throw std::runtime_error("key 'klass': expected " + std::string(kClass) + ", found " + name);
-  }
-  if (state->find("__quantized")) {
-    throw std::runtime_error("key 'state': expected tensors, found weights quantised with DiffQ");
-  }
-  std::size_t left = kMaxValues;
-  const PickleValue* args = root.find("args");
-  PackageDescription description{.text = {{"klass", name}}, .state = state};
-  description.text["args"] = args ? plain(*args, 0, left) : json::array();
-  description.text["kwargs"] = plain(*kwargs, 0, left);
-  return description;
-}
-
 Config parse_config(const json& description, const std::string& label) {
   expect_if_there(description, "model_type", "htdemucs", label);
   const auto klass = description.find("klass");
-  if (klass == description.end() || *klass != kClass) {
-    fail_key(label, "klass", kClass, klass == description.end() ? "none" : describe(*klass));
+  if (klass == description.end() || *klass != kModelClass) {
+    fail_key(label, "klass", kModelClass, klass == description.end() ? "none" : describe(*klass));
   }
   if (const json* args = list_of(description, "args", label); args && !args->empty()) {
     fail_key(label, "args", "none, all arguments by their names",
