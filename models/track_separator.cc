@@ -109,7 +109,7 @@ struct TrackSeparator::Impl {
   bool pop(Stems& stems) noexcept {
     for (;;) {
       if (output.pop(stems)) return true;
-      if (hand_over() || run_segment() || hear()) continue;
+      if (hand_over() || hear() || run_segment()) continue;
       if (!input.over() || finished) return false;
       output.finish();
       finished = true;
@@ -136,6 +136,8 @@ struct TrackSeparator::Impl {
   /// Takes more input, at most until the earliest segment is full: so the running statistics are
   /// those of its end, whatever the chunks.
   bool hear() noexcept {
+    const std::int64_t room = earliest() + runner.samples() - available;
+    if (room == 0) return false;
     if (incoming_taken == incoming.frames()) {
       if (!input.hear(incoming)) {
         incoming = {};
@@ -144,7 +146,6 @@ struct TrackSeparator::Impl {
       }
       incoming_taken = 0;
     }
-    const std::int64_t room = earliest() + runner.samples() - available;
     const int n = int(std::min<std::int64_t>(incoming.frames() - incoming_taken, room));
     const auto samples = incoming.samples.columns(incoming_taken, n);
     heard.write(available, samples);
