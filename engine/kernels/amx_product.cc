@@ -194,6 +194,25 @@ inline void store_block(float* sums) noexcept {
   _tile_stored(3, sums + 16 * kBlock + 16, kBlock * sizeof(float));
 }
 
+/// The panels that come next, brought from the L3 cache to the L2 bit by bit while this pair's
+/// tiles are multiplied.
+class PanelsAhead {
+ public:
+  /// `pieces`: in how many the prefetch is done.
+  PanelsAhead(const std::byte* from, std::ptrdiff_t bytes, int pieces) noexcept
+      : at_(from), end_(from + bytes), piece_((bytes / 64 + pieces - 1) / pieces * 64) {}
+
+  void fetch() noexcept {
+    const std::byte* const stop = std::min(at_ + piece_, end_);
+    for (; at_ < stop; at_ += 64) _mm_prefetch(reinterpret_cast<const char*>(at_), _MM_HINT_T1);
+  }
+
+ private:
+  const std::byte* at_;
+  const std::byte* const end_;
+  const std::ptrdiff_t piece_;  // bytes
+};
+
 template <class F>
 void multiply(const TileProduct& p, std::byte* scratch) noexcept {
   const TileScope tiles;
@@ -208,6 +227,8 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
     const std::byte* const b_first = p.b + panel * strip;
     // A last odd panel is multiplied twice; the copy falls behind `cols`.
     const std::byte* const b_second = panel + 1 < p.panels ? b_first + strip : b_first;
+    const int ahead = std::clamp(p.panels - panel - 2, 0, 2);
+    PanelsAhead next(b_first + 2 * strip, ahead * strip, p.strips / 2 * k_count);
     for (int s = 0; s < p.strips; s += 2) {
       // Every other block runs through the inputs backwards: what it begins with is what the one
       // before has just left in the L1 cache.
@@ -224,6 +245,7 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
       for (int k = 0; k < k_count; ++k) {
         multiply_step<F::kInt8>(a0, a1, b0, b1);
         pending.write(rows_per_step);
+        next.fetch();
         a0 += step;
         a1 += step;
         b0 += step;

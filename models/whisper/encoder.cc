@@ -39,11 +39,12 @@ Encoder::Encoder(const Config& c, const EncoderWeights& weights, engine::Precisi
   normed_ = Activations(c.audio_ctx, c.dim, format);
   attended_ = Activations(c.audio_ctx, c.dim, format);
   hidden_ = Activations(c.audio_ctx, c.encoder_ffn, format);
-  qkv_ = engine::PageBuffer(std::size_t(padded_rows(c)) * 3 * std::size_t(c.dim) *
-                            (on_tiles_ ? sizeof(std::uint16_t) : sizeof(float)));
   if (on_tiles_) {
+    qkv_strips_ = Activations(c.audio_ctx, 3 * c.dim, Activations::Format::kBFloat16Strips);
     tiles_ = engine::PageBuffer(2 * std::size_t(c.encoder_heads) *
                                 engine::attention_tile_bytes(c.audio_ctx, c.dim / c.encoder_heads));
+  } else {
+    qkv_ = float_buffer(c.audio_ctx, 3 * c.dim);
   }
 }
 
@@ -95,19 +96,17 @@ void Encoder::attend(const EncoderLayer& layer) noexcept {
 
 void Encoder::attend_tiles(const EncoderLayer& layer) noexcept {
   const Config& c = config_;
-  auto* qkv = reinterpret_cast<std::uint16_t*>(qkv_.data());
-  const std::ptrdiff_t stride = 3 * c.dim;
-  engine::multiply(executor_, layer.qkv, normed_,
-                   MatrixView<std::uint16_t>{qkv, c.audio_ctx, 3 * c.dim, stride});
+  engine::multiply(executor_, layer.qkv, normed_, c.audio_ctx, qkv_strips_);
   const int dim = c.dim / c.encoder_heads;
   const std::size_t bytes = engine::attention_tile_bytes(c.audio_ctx, dim);
   const bool int8 = attended_.format() == Activations::Format::kInt8Strips;
   const auto head_at = [&](int head) {
-    return engine::TileAttention{.queries = qkv + head * dim,
-                                 .query_stride = stride,
-                                 .keys = qkv + c.dim + head * dim,
-                                 .values = qkv + 2 * c.dim + head * dim,
-                                 .stride = stride,
+    const std::byte* queries = qkv_strips_.strips() + head * dim / 32 * 1024;
+    return engine::TileAttention{.queries = queries,
+                                 .query_tiles = qkv_strips_.k_tiles(),
+                                 .keys = queries + c.dim / 32 * 1024,
+                                 .values = queries + 2 * c.dim / 32 * 1024,
+                                 .tiles = qkv_strips_.k_tiles(),
                                  .n = c.audio_ctx,
                                  .dim = dim,
                                  .scale = 1.0f / std::sqrt(float(dim)),
@@ -152,7 +151,8 @@ void Encoder::attend_floats(const EncoderLayer& layer) noexcept {
 
 std::size_t Encoder::bytes() const noexcept {
   return mel_.size() + stem_.size() + conv1_in_.bytes() + conv2_in_.bytes() + residual_.size() +
-         normed_.bytes() + qkv_.size() + tiles_.size() + attended_.bytes() + hidden_.bytes();
+         normed_.bytes() + qkv_.size() + qkv_strips_.bytes() + tiles_.size() + attended_.bytes() +
+         hidden_.bytes();
 }
 
 std::size_t encoder_scratch_bytes(const Config& config) {
