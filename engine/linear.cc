@@ -103,8 +103,6 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
     if (k_begin > 0) product.epilogue.bias = nullptr;
     if (y.type == TileProduct::Output::kFloat) {
       product.y = static_cast<float*>(y.data) + column;
-    } else if (y.type == TileProduct::Output::kBFloat16) {
-      product.y = static_cast<std::uint16_t*>(y.data) + column;
     }
     executor.amx->product(product, executor.scratch<std::byte>(thread));
   });
@@ -301,21 +299,9 @@ void quantize_strips(Executor& executor, int rows, Activations& x) noexcept {
   });
 }
 
-void multiply(Executor& executor, const Linear& layer, const Activations& x,
-              MatrixView<std::uint16_t> y, const Then& then) noexcept {
-  assert(x.format() != Activations::Format::kFloat);
-  multiply_strips(executor, layer, x, y.rows, then,
-                  {TileProduct::Output::kBFloat16, y.data, y.stride});
-}
-
 void multiply(Executor& executor, const Linear& layer, const RowBlock& block, MatrixView<float> y,
               const Then& then) noexcept {
   multiply_block(executor, layer, block, then, {TileProduct::Output::kFloat, y.data, y.stride});
-}
-
-void multiply(Executor& executor, const Linear& layer, const RowBlock& block,
-              MatrixView<std::uint16_t> y, const Then& then) noexcept {
-  multiply_block(executor, layer, block, then, {TileProduct::Output::kBFloat16, y.data, y.stride});
 }
 
 void multiply(Executor& executor, const Linear& layer, const RowBlock& block, Activations& y,

@@ -38,10 +38,6 @@ void multiply(Executor& executor, const Linear& layer, const Activations& x, Mat
 /// The same as the next product's input; `rows` of it.
 void multiply(Executor& executor, const Linear& layer, const Activations& x, int rows,
               Activations& y, const Then& then = {}) noexcept;
-/// The same as bfloat16 rows (AMX strips in only): for the attention on tiles.
-void multiply(Executor& executor, const Linear& layer, const Activations& x,
-              MatrixView<std::uint16_t> y, const Then& then = {}) noexcept;
-
 /// Part of a product, done by the calling thread within a task of the pool, so that a block of rows
 /// goes through several layers while it is in the cache. bfloat16 strips in, from row `first`, a
 /// multiple of 32. What comes out, and the residual, begins with the block's first row.
@@ -53,8 +49,6 @@ struct RowBlock {
 };
 void multiply(Executor& executor, const Linear& layer, const RowBlock& block, MatrixView<float> y,
               const Then& then = {}) noexcept;
-void multiply(Executor& executor, const Linear& layer, const RowBlock& block,
-              MatrixView<std::uint16_t> y, const Then& then = {}) noexcept;
 /// To bfloat16 strips, from row `y_first`, a multiple of 32.
 void multiply(Executor& executor, const Linear& layer, const RowBlock& block, Activations& y,
               int y_first, const Then& then = {}) noexcept;

@@ -29,7 +29,7 @@ struct TileProduct {
   int cols = 0;         // valid ones, ≤ 16 · panels
   Epilogue epilogue{};  // bias from column 0 of `b`; residual from row 0, column 0
 
-  enum class Output { kFloat, kBFloat16, kStrips };
+  enum class Output { kFloat, kStrips };  // strips: of bfloat16
   Output output = Output::kFloat;
   void* y = nullptr;            // from row 0 and column 0 of `b`; strips: of the whole matrix
   std::ptrdiff_t y_stride = 0;  // elements; strips: tiles of a strip
