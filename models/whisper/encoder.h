@@ -23,6 +23,9 @@ class Encoder {
 
  private:
   void stem(MatrixView<const float> mel) noexcept;
+  void run_layers() noexcept;
+  void run_layers_in_blocks() noexcept;
+  void normalize_block(const engine::LayerNorm& norm, int first, int rows, int local) noexcept;
   void attend(const EncoderLayer& layer) noexcept;
   void attend_tiles(const EncoderLayer& layer) noexcept;
   void attend_floats(const EncoderLayer& layer) noexcept;
@@ -30,7 +33,8 @@ class Encoder {
   const Config& config_;
   const EncoderWeights& weights_;
   engine::Executor& executor_;
-  const bool on_tiles_;  // attention by AMX
+  const bool on_tiles_;   // attention by AMX
+  const bool in_blocks_;  // rows go from product to product in blocks that stay in a core's cache
 
   engine::PageBuffer mel_;          // [1 + 2 · audio_ctx + 1, mel_bins], zero rows at both ends
   engine::PageBuffer stem_;         // [1 + 2 · audio_ctx + 1, dim], likewise
