@@ -2,13 +2,12 @@
 // it.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <numeric>
 
 #include "apps/bench_ops.h"
 #include "engine/activations.h"
-#include "engine/aligned_vector.h"
+#include "engine/linear.h"
 #include "engine/page_buffer.h"
 
 namespace runnel::apps {
@@ -28,20 +27,21 @@ std::string attention_shape(int queries, int keys, int heads) {
 Times time_tiles(OpsRun& run, int dim, int queries, int keys) {
   Executor& executor = run.executor;
   const int heads = dim / kHeadDim, padded = (queries + 31) / 32 * 32;
-  AlignedVector<std::uint16_t> qkv(std::size_t(std::max(padded, keys)) * 3 * std::size_t(dim));
-  const std::vector<float> values = random_values(qkv.size());
-  for (std::size_t i = 0; i < qkv.size(); ++i) {
-    qkv[i] = std::uint16_t(std::bit_cast<std::uint32_t>(values[i]) >> 16);
-  }
+  engine::Activations qkv(std::max(queries, keys), 3 * dim,
+                          engine::Activations::Format::kBFloat16Strips);
+  const std::vector<float> values =
+      random_values(std::size_t(qkv.max_rows()) * 3 * std::size_t(dim));
+  engine::pack(executor, {values.data(), qkv.max_rows(), 3 * dim, 3 * dim}, qkv);
   const std::size_t bytes = engine::attention_tile_bytes(keys, kHeadDim);
   engine::PageBuffer tiles(2 * std::size_t(heads) * bytes);
   engine::Activations out(queries, dim, engine::Activations::Format::kBFloat16Strips);
   const auto head_at = [&](int head) {
-    return engine::TileAttention{.queries = qkv.data() + head * kHeadDim,
-                                 .query_stride = 3 * dim,
-                                 .keys = qkv.data() + dim + head * kHeadDim,
-                                 .values = qkv.data() + 2 * dim + head * kHeadDim,
-                                 .stride = 3 * dim,
+    const std::byte* queries_at = qkv.strips() + head * kHeadDim / 32 * 1024;
+    return engine::TileAttention{.queries = queries_at,
+                                 .query_tiles = qkv.k_tiles(),
+                                 .keys = queries_at + dim / 32 * 1024,
+                                 .values = queries_at + 2 * dim / 32 * 1024,
+                                 .tiles = qkv.k_tiles(),
                                  .n = keys,
                                  .dim = kHeadDim,
                                  .scale = kScale,

@@ -54,18 +54,18 @@ Linear random_layer(const Shape& shape, Precision precision) {
 /// Activations of one call: what goes in, what comes out, and what is added.
 struct Buffers {
   Buffers(Executor& executor, int rows, const Shape& shape, Activations::Format format)
-      : in(rows, shape.inputs, format),
-        floats(std::size_t(rows) * std::size_t(shape.outputs)),
-        halves(std::size_t(rows) * std::size_t(shape.outputs)) {
+      : in(rows, shape.inputs, format), floats(std::size_t(rows) * std::size_t(shape.outputs)) {
     if (shape.layer == Layer::kFc1) next = Activations(rows, shape.outputs, format);
+    if (shape.layer == Layer::kQkv && format != Activations::Format::kFloat) {
+      next = Activations(rows, shape.outputs, Activations::Format::kBFloat16Strips);
+    }
     const std::vector<float> values = random_values(std::size_t(rows) * std::size_t(shape.inputs));
     engine::pack(executor, {values.data(), rows, shape.inputs, shape.inputs}, in);
   }
 
   Activations in;
-  std::vector<float> floats;          // [rows, outputs]
-  std::vector<std::uint16_t> halves;  // [rows, outputs]
-  Activations next;                   // fc1's result
+  std::vector<float> floats;  // [rows, outputs]
+  Activations next;           // the result of fc1 and, on strips, of qkv
 };
 
 /// The call that the networks make of this layer.
@@ -75,9 +75,7 @@ void call(Executor& executor, const Shape& shape, const Linear& layer, int rows,
   switch (shape.layer) {
     case Layer::kQkv:
       if (strips) {
-        engine::multiply(
-            executor, layer, b.in,
-            MatrixView<std::uint16_t>{b.halves.data(), rows, shape.outputs, shape.outputs});
+        engine::multiply(executor, layer, b.in, rows, b.next);
       } else {
         engine::multiply(executor, layer, b.in, y);
       }

@@ -54,6 +54,12 @@ void pack_strips(Executor& executor, MatrixView<const float> x, const LayerNorm*
   });
 }
 
+/// Where row `first` of strips begins.
+template <class Byte>
+Byte* strips_at(Byte* strips, int k_tiles, int first) noexcept {
+  return strips + std::ptrdiff_t(first / 16) * k_tiles * 1024;
+}
+
 struct StripOutput {
   TileProduct::Output type;
   void* data;
@@ -97,8 +103,6 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
     if (k_begin > 0) product.epilogue.bias = nullptr;
     if (y.type == TileProduct::Output::kFloat) {
       product.y = static_cast<float*>(y.data) + column;
-    } else if (y.type == TileProduct::Output::kBFloat16) {
-      product.y = static_cast<std::uint16_t*>(y.data) + column;
     }
     executor.amx->product(product, executor.scratch<std::byte>(thread));
   });
@@ -122,6 +126,28 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
                     next, y);
     next.residual = {static_cast<const float*>(y.data), rows, layer.weight.outputs(), y.stride};
   }
+}
+
+/// A block of rows on one thread: all panels, whose next ones the kernel fetches ahead.
+void multiply_block(Executor& executor, const Linear& layer, const RowBlock& block,
+                    const Then& then, const StripOutput& y) noexcept {
+  const Activations& x = block.x;
+  const PackedMatrix& w = layer.weight;
+  assert(x.format() == Activations::Format::kBFloat16Strips && block.first % 32 == 0);
+  assert(w.precision() == Precision::kBFloat16 && w.inputs() == x.cols());
+  const TileProduct product{.a = strips_at(x.strips(), x.k_tiles(), block.first),
+                            .strips = (block.rows + 31) / 32 * 2,
+                            .k_tiles = x.k_tiles(),
+                            .k_end = x.k_tiles(),
+                            .b = w.panel(0),
+                            .panels = w.panels(),
+                            .rows = block.rows,
+                            .cols = w.outputs(),
+                            .epilogue = epilogue_at(layer, then, 0, 0),
+                            .output = y.type,
+                            .y = y.data,
+                            .y_stride = y.stride};
+  executor.amx->product(product, executor.scratch<std::byte>(block.thread));
 }
 
 /// One to kFewRows rows: bound by reading the weights once.
@@ -273,11 +299,17 @@ void quantize_strips(Executor& executor, int rows, Activations& x) noexcept {
   });
 }
 
-void multiply(Executor& executor, const Linear& layer, const Activations& x,
-              MatrixView<std::uint16_t> y, const Then& then) noexcept {
-  assert(x.format() != Activations::Format::kFloat);
-  multiply_strips(executor, layer, x, y.rows, then,
-                  {TileProduct::Output::kBFloat16, y.data, y.stride});
+void multiply(Executor& executor, const Linear& layer, const RowBlock& block, MatrixView<float> y,
+              const Then& then) noexcept {
+  multiply_block(executor, layer, block, then, {TileProduct::Output::kFloat, y.data, y.stride});
+}
+
+void multiply(Executor& executor, const Linear& layer, const RowBlock& block, Activations& y,
+              int y_first, const Then& then) noexcept {
+  assert(y.format() == Activations::Format::kBFloat16Strips && y_first % 32 == 0);
+  multiply_block(
+      executor, layer, block, then,
+      {TileProduct::Output::kStrips, strips_at(y.strips(), y.k_tiles(), y_first), y.k_tiles()});
 }
 
 std::size_t linear_scratch_bytes(int inputs) {

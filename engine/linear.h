@@ -38,9 +38,20 @@ void multiply(Executor& executor, const Linear& layer, const Activations& x, Mat
 /// The same as the next product's input; `rows` of it.
 void multiply(Executor& executor, const Linear& layer, const Activations& x, int rows,
               Activations& y, const Then& then = {}) noexcept;
-/// The same as bfloat16 rows (AMX strips in only): for the attention on tiles.
-void multiply(Executor& executor, const Linear& layer, const Activations& x,
-              MatrixView<std::uint16_t> y, const Then& then = {}) noexcept;
+/// Part of a product, done by the calling thread within a task of the pool, so that a block of rows
+/// goes through several layers while it is in the cache. bfloat16 strips in, from row `first`, a
+/// multiple of 32. What comes out, and the residual, begins with the block's first row.
+struct RowBlock {
+  const Activations& x;
+  int first = 0;
+  int rows = 0;
+  int thread = 0;
+};
+void multiply(Executor& executor, const Linear& layer, const RowBlock& block, MatrixView<float> y,
+              const Then& then = {}) noexcept;
+/// To bfloat16 strips, from row `y_first`, a multiple of 32.
+void multiply(Executor& executor, const Linear& layer, const RowBlock& block, Activations& y,
+              int y_first, const Then& then = {}) noexcept;
 
 /// Int8 strips out of the wide ones, for rows [0, rows).
 void quantize_strips(Executor& executor, int rows, Activations& x) noexcept;

@@ -32,6 +32,9 @@
 #define RUNNEL_AMX_END RUNNEL_PRAGMA(GCC pop_options)
 #endif
 
+/// Where registers must hold what a function's caller has in them.
+#define RUNNEL_AMX_INLINE inline __attribute__((always_inline))
+
 RUNNEL_AMX_BEGIN
 namespace runnel::engine::tiles {
 

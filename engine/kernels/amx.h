@@ -30,23 +30,23 @@ struct TileProduct {
   int cols = 0;         // valid ones, ≤ 16 · panels
   Epilogue epilogue{};  // bias from column 0 of `b`; residual from row 0, column 0
 
-  enum class Output { kFloat, kBFloat16, kStrips };
+  enum class Output { kFloat, kStrips };  // strips: of bfloat16
   Output output = Output::kFloat;
   void* y = nullptr;            // from row 0 and column 0 of `b`; strips: of the whole matrix
   std::ptrdiff_t y_stride = 0;  // elements; strips: tiles of a strip
   int y_first_tile = 0;  // strips: the tile that column 0 of `b` falls into (32 columns each)
 };
 
-/// Queries, keys and values of one head as bfloat16 rows. Keys and values may be of another matrix
-/// than queries, with as many rows as it has.
+/// Queries, keys and values of one head in bfloat16 strips: each the tile where its columns begin
+/// in row 0. Keys and values may be of another matrix than queries, with as many rows as it has.
 struct TileAttention {
-  const std::uint16_t* queries = nullptr;  // row 0; rows that `attend` is asked for are read
-  std::ptrdiff_t query_stride = 0;         // elements
-  const std::uint16_t* keys = nullptr;     // row 0
-  const std::uint16_t* values = nullptr;
-  std::ptrdiff_t stride = 0;  // of keys and of values, elements
-  int n = 0;                  // keys
-  int dim = 0;                // of the head: 32 or 64
+  const std::byte* queries = nullptr;
+  int query_tiles = 0;  // of a strip
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  int tiles = 0;  // of a strip of keys and values
+  int n = 0;      // keys
+  int dim = 0;    // of the head: 32 or 64
   float scale = 1;
   std::byte* key_tiles = nullptr;    // attention_tile_bytes(n, dim)
   std::byte* value_tiles = nullptr;  // attention_tile_bytes(n, dim)

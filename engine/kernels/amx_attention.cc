@@ -14,7 +14,7 @@
 #include "engine/kernels/amx-inl.h"
 
 #include <cmath>
-#include <cstring>
+#include <utility>
 
 namespace runnel::engine::tiles {
 namespace {
@@ -37,13 +37,12 @@ RUNNEL_AMX_BEGIN
 namespace runnel::engine::tiles {
 namespace {
 
-/// 16 keys × 32 dimensions to the tile that multiplies queries: [16 pairs of dimensions][16
-/// keys][2].
-inline void transpose_keys(const std::uint16_t* from, std::ptrdiff_t stride, int rows,
-                           std::byte* to) noexcept {
+/// A tile of 16 keys × 32 dimensions to the tile that multiplies queries: [16 pairs of
+/// dimensions][16 keys][2].
+inline void transpose_keys(const std::byte* from, int rows, std::byte* to) noexcept {
   __m512i r[16], t[16];
   for (int i = 0; i < 16; ++i) {
-    r[i] = i < rows ? _mm512_loadu_si512(from + i * stride) : _mm512_setzero_si512();
+    r[i] = i < rows ? _mm512_load_si512(from + 64 * i) : _mm512_setzero_si512();
   }
   // 16 × 16 transposition of 32-bit pairs in four rounds.
   for (int i = 0; i < 16; i += 2) {
@@ -79,7 +78,6 @@ constexpr int key_of_weight(int column) {
 
 /// What 16 queries need besides registers.
 struct AttentionScratch {
-  std::byte* queries;  // [2 tiles]
   std::byte* scores;   // two turns of [2 tiles] float: 16 queries × 32 keys
   std::byte* weights;  // two turns of a tile of bfloat16
   float* sums;         // [16, 64]
@@ -87,27 +85,22 @@ struct AttentionScratch {
   float* totals;       // [16]
 
   explicit AttentionScratch(std::byte* at) noexcept
-      : queries(at),
-        scores(at + 2 * kTileBytes),
-        weights(at + 6 * kTileBytes),
-        sums(reinterpret_cast<float*>(at + 8 * kTileBytes)),
-        references(reinterpret_cast<float*>(at + 12 * kTileBytes)),
+      : scores(at),
+        weights(at + 4 * kTileBytes),
+        sums(reinterpret_cast<float*>(at + 6 * kTileBytes)),
+        references(reinterpret_cast<float*>(at + 10 * kTileBytes)),
         totals(references + 16) {}
 };
-static_assert(12 * kTileBytes + 32 * sizeof(float) <= kAttentionScratch);
+static_assert(10 * kTileBytes + 32 * sizeof(float) <= kAttentionScratch);
 
 template <int kKTiles>
 class QueryBlock {
  public:
   QueryBlock(const TileAttention& head, int first, std::byte* scratch) noexcept
-      : head_(head), s_(scratch), blocks_((head.n + 31) / 32) {
-    const std::uint16_t* from = head.queries + std::ptrdiff_t(first) * head.query_stride;
-    for (int row = 0; row < 16; ++row) {
-      for (int k = 0; k < kKTiles; ++k) {
-        _mm512_store_si512(s_.queries + k * kTileBytes + 64 * row,
-                           _mm512_loadu_si512(from + row * head.query_stride + 32 * k));
-      }
-    }
+      : head_(head),
+        s_(scratch),
+        queries_(head.queries + std::ptrdiff_t(first / 16) * head.query_tiles * kTileBytes),
+        blocks_((head.n + 31) / 32) {
     const int valid = head.n - 32 * (blocks_ - 1);
     __mmask32 mask = 0;
     for (int column = 0; column < 32; ++column) {
@@ -155,12 +148,12 @@ class QueryBlock {
   std::byte* weights(int block) const noexcept { return s_.weights + (block & 1) * kTileBytes; }
 
   /// Scores of 16 queries and the 32 keys of a block.
-  void score(int block) const noexcept {
+  RUNNEL_AMX_INLINE void score(int block) const noexcept {
     const std::byte* keys = head_.key_tiles + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
     _tile_zero(4);
     _tile_zero(5);
     for (int k = 0; k < kKTiles; ++k) {
-      _tile_loadd(6, s_.queries + k * kTileBytes, 64);
+      _tile_loadd(6, queries_ + k * kTileBytes, 64);
       _tile_loadd(7, keys + k * kTileBytes, 64);
       _tile_dpbf16ps(4, 6, 7);
       _tile_loadd(7, keys + (kKTiles + k) * kTileBytes, 64);
@@ -180,108 +173,94 @@ class QueryBlock {
                       _mm512_mask_load_ps(least, mask_of(valid - 16), from + kTileBytes)));
   }
 
-  /// What the exponentials of a block need in registers.
+  /// What the exponentials of a block need. All of it, and the totals, must stay in registers from
+  /// the first key to the last: so everything down to `pass` is inlined, and rows are constants.
   struct Softening {
-    Softening(const QueryBlock& q, int block, __m512 scale) noexcept
-        : factor(scale),
-          table_low(_mm512_load_si512(kMantissa.bits)),
-          table_high(_mm512_load_si512(kMantissa.bits + 64)),
-          ones(_mm512_maskz_set1_epi16(
-              block == q.blocks_ - 1 ? q.last_mask_ : __mmask32(0xffffffff), 0x3f80)),
-          from(q.scores(block)),
-          to(q.weights(block)),
-          references(q.s_.references) {}
+    __m512 factor;
+    __m512i table_low, table_high;
+    const float* references;
 
-    /// Scores of a row to weights, added to its total.
-    void row(int row, __m512* totals) const noexcept {
-      const __m512 offset = _mm512_set1_ps(references[row]);
+    /// Scores of row `kRow` to weights, added to its total.
+    template <int kRow>
+    RUNNEL_AMX_INLINE void row(const std::byte* from, std::byte* to, __m512i ones,
+                               __m512* totals) const noexcept {
+      const __m512 offset = _mm512_set1_ps(references[kRow]);
       const __m512i a =
-          _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_load_ps(from + 64 * row), factor, offset));
+          _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_load_ps(from + 64 * kRow), factor, offset));
       const __m512i b = _mm512_cvtps_epi32(
-          _mm512_fmadd_ps(_mm512_load_ps(from + kTileBytes + 64 * row), factor, offset));
+          _mm512_fmadd_ps(_mm512_load_ps(from + kTileBytes + 64 * kRow), factor, offset));
       // Too small becomes 0, too large a NaN.
       const __m512i words = _mm512_max_epi16(_mm512_packs_epi32(a, b), _mm512_setzero_si512());
       const __m512i bits = _mm512_permutex2var_epi8(table_low, words, table_high);
       const __m512i mantissa = _mm512_set1_epi16(0x007f);
       // mantissa ? bits : words
       const __m512i weights = _mm512_ternarylogic_epi32(mantissa, bits, words, 0xca);
-      totals[row] = _mm512_dpbf16_ps(totals[row], __m512bh(weights), __m512bh(ones));
-      _mm512_store_si512(to + 64 * row, weights);
+      totals[kRow] = _mm512_dpbf16_ps(totals[kRow], __m512bh(weights), __m512bh(ones));
+      _mm512_store_si512(to + 64 * kRow, weights);
     }
 
-    __m512 factor;
-    __m512i table_low, table_high;
-    __m512i ones;  // bfloat16 1 for keys that there are
-    const std::byte* from;
-    std::byte* to;
-    const float* references;
+    /// Rows [kFirst, kFirst + kRows...), fenced from the tiles around them.
+    template <int kFirst, int... kRows>
+    RUNNEL_AMX_INLINE void rows(std::integer_sequence<int, kRows...>, const std::byte* from,
+                                std::byte* to, __m512i ones, __m512* totals) const noexcept {
+      fence();
+      (row<kFirst + kRows>(from, to, ones, totals), ...);
+      fence();
+    }
   };
 
   /// One turn of the pipeline: scores of block + 1, weights of block, sums of block − 1, woven so
   /// that tile and vector units have work side by side.
-  void turn(int block, __m512 factor, __m512* totals) const noexcept {
-    const Softening soften(*this, block, factor);
+  RUNNEL_AMX_INLINE void turn(int block, const Softening& soften, __m512i ones,
+                              __m512* totals) const noexcept {
     const std::byte* keys = head_.key_tiles + std::ptrdiff_t(block + 1) * 2 * kKTiles * kTileBytes;
     const std::byte* values =
         head_.value_tiles + std::ptrdiff_t(block - 1) * 2 * kKTiles * kTileBytes;
+    const std::byte* from = scores(block);
+    std::byte* to = weights(block);
     std::byte* next = scores(block + 1);
     constexpr int kRows = 16 / (4 * kKTiles);  // after each tile product
-    int row = 0;
-    const auto rows = [&] {
-      fence();
-#pragma GCC unroll 4
-      for (int i = 0; i < kRows; ++i) soften.row(row + i, totals);
-      row += kRows;
-      fence();
-    };
+    constexpr std::make_integer_sequence<int, kRows> kSome;
     _tile_zero(4);
     _tile_zero(5);
-    _tile_loadd(6, s_.queries, 64);
+    _tile_loadd(6, queries_, 64);
     _tile_loadd(7, keys, 64);
     _tile_dpbf16ps(4, 6, 7);
-    rows();
+    soften.template rows<0>(kSome, from, to, ones, totals);
     _tile_loadd(7, keys + kKTiles * kTileBytes, 64);
     _tile_dpbf16ps(5, 6, 7);
-    rows();
+    soften.template rows<kRows>(kSome, from, to, ones, totals);
     if constexpr (kKTiles > 1) {
-      _tile_loadd(6, s_.queries + kTileBytes, 64);
+      _tile_loadd(6, queries_ + kTileBytes, 64);
       _tile_loadd(7, keys + kTileBytes, 64);
       _tile_dpbf16ps(4, 6, 7);
-      rows();
+      soften.template rows<2 * kRows>(kSome, from, to, ones, totals);
       _tile_loadd(7, keys + 3 * kTileBytes, 64);
       _tile_dpbf16ps(5, 6, 7);
-      rows();
+      soften.template rows<3 * kRows>(kSome, from, to, ones, totals);
     }
+    constexpr int kDone = 2 * kKTiles * kRows;
     _tile_loadd(6, weights(block - 1), 64);
     _tile_loadd(7, values, 64);
     _tile_dpbf16ps(0, 6, 7);
-    rows();
+    soften.template rows<kDone>(kSome, from, to, ones, totals);
     _tile_stored(4, next, 64);
     _tile_loadd(7, values + kTileBytes, 64);
     _tile_dpbf16ps(1, 6, 7);
-    rows();
+    soften.template rows<kDone + kRows>(kSome, from, to, ones, totals);
     _tile_stored(5, next + kTileBytes, 64);
     if constexpr (kKTiles > 1) {
       _tile_loadd(7, values + 2 * kTileBytes, 64);
       _tile_dpbf16ps(2, 6, 7);
-      rows();
+      soften.template rows<kDone + 2 * kRows>(kSome, from, to, ones, totals);
       _tile_loadd(7, values + 3 * kTileBytes, 64);
       _tile_dpbf16ps(3, 6, 7);
-      rows();
+      soften.template rows<kDone + 3 * kRows>(kSome, from, to, ones, totals);
     }
   }
 
-  /// The first and the last turn, where a stage is missing.
-  void soften_all(int block, __m512 factor, __m512* totals) const noexcept {
-    const Softening soften(*this, block, factor);
-    fence();
-#pragma GCC unroll 16
-    for (int row = 0; row < 16; ++row) soften.row(row, totals);
-    fence();
-  }
-
   /// Sums += weights · values.
-  void weigh(int block) const noexcept {
+  RUNNEL_AMX_INLINE void weigh(int block) const noexcept {
     const std::byte* values = head_.value_tiles + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
     _tile_loadd(6, weights(block), 64);
     _tile_loadd(7, values, 64);
@@ -299,26 +278,35 @@ class QueryBlock {
   /// Everything, given the references; leaves sums and totals.
   void pass() noexcept {
     const float octaves = head_.scale * 1.44269504f * 128.0f;  // log2 e
-    const __m512 factor = _mm512_set1_ps(octaves);
     const __m512 references = _mm512_loadu_ps(s_.references);
+    const Softening soften{.factor = _mm512_set1_ps(octaves),
+                           .table_low = _mm512_load_si512(kMantissa.bits),
+                           .table_high = _mm512_load_si512(kMantissa.bits + 64),
+                           .references = s_.references};
     _mm512_storeu_ps(s_.references,
-                     _mm512_fnmadd_ps(references, factor, _mm512_set1_ps(127.0f * 128.0f)));
-    __m512 totals[16];
-    for (__m512& total : totals) total = _mm512_setzero_ps();
+                     _mm512_fnmadd_ps(references, soften.factor, _mm512_set1_ps(127.0f * 128.0f)));
+    constexpr std::make_integer_sequence<int, 16> kAll;
+    const __m512i ones = _mm512_set1_epi16(0x3f80);  // bfloat16
+    const __m512i last_ones = _mm512_maskz_set1_epi16(last_mask_, 0x3f80);
+    const int last = blocks_ - 1;
+    __m512 totals[16] = {};
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    score(0);
-    fence();
-    if (blocks_ > 1) score(1);
-    soften_all(0, factor, totals);
-    for (int block = 1; block + 1 < blocks_; ++block) turn(block, factor, totals);
-    if (blocks_ > 1) {
-      weigh(blocks_ - 2);
-      soften_all(blocks_ - 1, factor, totals);
+    if (last > 0) {
+      score(0);
+      fence();
+      score(1);
+      // The first and the last turn, where a stage is missing.
+      soften.template rows<0>(kAll, scores(0), weights(0), ones, totals);
+      for (int block = 1; block < last; ++block) turn(block, soften, ones, totals);
+      weigh(last - 1);
+    } else {
+      score(0);
     }
-    weigh(blocks_ - 1);
+    soften.template rows<0>(kAll, scores(last), weights(last), last_ones, totals);
+    weigh(last);
     _tile_stored(0, s_.sums, 256);
     _tile_stored(1, s_.sums + 16, 256);
     _tile_stored(2, s_.sums + 32, 256);
@@ -330,6 +318,7 @@ class QueryBlock {
 
   const TileAttention& head_;
   const AttentionScratch s_;
+  const std::byte* const queries_;  // [dim / 32] tiles
   const int blocks_;
   __mmask32 last_mask_ = 0;
 };
@@ -354,8 +343,8 @@ void prepare_attention(const TileAttention& head) noexcept {
   for (int block = 0; block < 2 * blocks; ++block) {
     const int rows = std::clamp(head.n - 16 * block, 0, 16);
     for (int k = 0; k < k_tiles; ++k) {
-      transpose_keys(head.keys + std::ptrdiff_t(16 * block) * head.stride + 32 * k, head.stride,
-                     rows, head.key_tiles + (block * k_tiles + k) * kTileBytes);
+      transpose_keys(head.keys + (std::ptrdiff_t(block) * head.tiles + k) * kTileBytes, rows,
+                     head.key_tiles + (block * k_tiles + k) * kTileBytes);
     }
   }
   alignas(64) std::uint16_t order[32];
@@ -367,16 +356,16 @@ void prepare_attention(const TileAttention& head) noexcept {
   for (int block = 0; block < blocks; ++block) {
     for (int pair = 0; pair < 16; ++pair) {
       const int row = 32 * block + key_of_weight(2 * pair);
-      const std::uint16_t* first = head.values + std::ptrdiff_t(row) * head.stride;
+      const std::byte* strip =
+          head.values + std::ptrdiff_t(row / 16) * head.tiles * kTileBytes + row % 16 * 64;
       for (int v = 0; v < v_tiles; ++v) {
+        const std::byte* from = strip + v / 2 * kTileBytes + v % 2 * 32;
         const __m256i zero = _mm256_setzero_si256();
         const __m256i low =
-            row < head.n ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + 16 * v))
-                         : zero;
-        const __m256i high =
-            row + 1 < head.n
-                ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + head.stride + 16 * v))
-                : zero;
+            row < head.n ? _mm256_load_si256(reinterpret_cast<const __m256i*>(from)) : zero;
+        const __m256i high = row + 1 < head.n
+                                 ? _mm256_load_si256(reinterpret_cast<const __m256i*>(from + 64))
+                                 : zero;
         const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
         _mm512_store_si512(head.value_tiles + (block * v_tiles + v) * kTileBytes + pair * 64,
                            _mm512_permutexvar_epi16(interleave, both));

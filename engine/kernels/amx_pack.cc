@@ -20,19 +20,34 @@ struct Moments {
 };
 
 inline Moments moments(const float* x, int n, float epsilon) noexcept {
-  __m512 sum = _mm512_setzero_ps();
-  for (int i = 0; i < n; i += 16) {
-    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask_of(n - i), x + i));
+  // Four sums side by side: one after the other they would wait for each other.
+  const int whole = n / 64 * 64;
+  __m512 sums[4] = {};
+  for (int i = 0; i < whole; i += 64) {
+    for (int u = 0; u < 4; ++u) sums[u] = _mm512_add_ps(sums[u], _mm512_loadu_ps(x + i + 16 * u));
   }
-  const float mean = _mm512_reduce_add_ps(sum) / float(n);
-  __m512 squares = _mm512_setzero_ps();
-  for (int i = 0; i < n; i += 16) {
+  for (int i = whole; i < n; i += 16) {
+    sums[0] = _mm512_add_ps(sums[0], _mm512_maskz_loadu_ps(mask_of(n - i), x + i));
+  }
+  const auto total = [](const __m512* four) {
+    return _mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(four[0], four[1]), _mm512_add_ps(four[2], four[3])));
+  };
+  const float mean = total(sums) / float(n);
+  const __m512 centre = _mm512_set1_ps(mean);
+  __m512 squares[4] = {};
+  for (int i = 0; i < whole; i += 64) {
+    for (int u = 0; u < 4; ++u) {
+      const __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x + i + 16 * u), centre);
+      squares[u] = _mm512_fmadd_ps(d, d, squares[u]);
+    }
+  }
+  for (int i = whole; i < n; i += 16) {
     const __mmask16 mask = mask_of(n - i);
-    const __m512 d =
-        _mm512_maskz_sub_ps(mask, _mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(mean));
-    squares = _mm512_fmadd_ps(d, d, squares);
+    const __m512 d = _mm512_maskz_sub_ps(mask, _mm512_maskz_loadu_ps(mask, x + i), centre);
+    squares[0] = _mm512_fmadd_ps(d, d, squares[0]);
   }
-  return {mean, 1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / float(n) + epsilon)};
+  return {mean, 1.0f / std::sqrt(total(squares) / float(n) + epsilon)};
 }
 
 /// Sixteen values of a row, normalised; zeros behind the end.

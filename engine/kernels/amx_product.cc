@@ -2,8 +2,6 @@
 
 #include "engine/kernels/amx-inl.h"
 
-#include <type_traits>
-
 RUNNEL_AMX_BEGIN
 namespace runnel::engine::tiles {
 namespace {
@@ -37,7 +35,6 @@ struct Finish {
 template <class F>
 class PendingBlock {
   using Output = TileProduct::Output;
-  using Element = std::conditional_t<F::kOutput == Output::kFloat, float, std::uint16_t>;
 
  public:
   explicit PendingBlock(const TileProduct& product) noexcept
@@ -54,7 +51,7 @@ class PendingBlock {
             ((row / 16) * p_.y_stride + p_.y_first_tile + column / kBlock) * kTileBytes;
     } else {
       left_ = std::min(kBlock, p_.rows - row);
-      to_ = reinterpret_cast<std::byte*>(static_cast<Element*>(p_.y) + row * p_.y_stride + column);
+      to_ = reinterpret_cast<std::byte*>(static_cast<float*>(p_.y) + row * p_.y_stride + column);
     }
     if constexpr (F::kResidual) {
       residual_ = p_.epilogue.residual + row * p_.epilogue.residual_stride + column;
@@ -104,20 +101,13 @@ class PendingBlock {
       float* to = reinterpret_cast<float*>(to_);
       _mm512_mask_storeu_ps(to, masks_[0], x[0]);
       _mm512_mask_storeu_ps(to + 16, masks_[1], x[1]);
-      prefetch_row(to_ + kBlock * y_stride_ * sizeof(float), 128);
+      prefetch_row(to_ + kBlock * y_stride_ * sizeof(float));
       to_ += y_stride_ * sizeof(float);
     } else {
-      const __m512i both = __m512i(_mm512_cvtne2ps_pbh(x[1], x[0]));
-      if constexpr (F::kOutput == Output::kBFloat16) {
-        _mm512_mask_storeu_epi16(to_, __mmask32(masks_[1]) << 16 | masks_[0], both);
-        prefetch_row(to_ + kBlock * y_stride_ * sizeof(std::uint16_t), 64);
-        to_ += y_stride_ * sizeof(std::uint16_t);
-      } else {
-        _mm512_store_si512(to_, both);
-        to_ += 64;
-        // Behind the strip's 16 rows comes its next tile; the next strip is further on.
-        if (++row_ == 16) to_ += (y_stride_ - 1) * kTileBytes;
-      }
+      _mm512_store_si512(to_, __m512i(_mm512_cvtne2ps_pbh(x[1], x[0])));
+      to_ += 64;
+      // Behind the strip's 16 rows comes its next tile; the next strip is further on.
+      if (++row_ == 16) to_ += (y_stride_ - 1) * kTileBytes;
     }
     sums_ += kBlock;
     if constexpr (F::kResidual) residual_ += residual_stride_;
@@ -129,8 +119,9 @@ class PendingBlock {
 
   /// The same row of the next block is written soon, and rows that far apart are nothing that the
   /// processor foresees.
-  static void prefetch_row(const std::byte* row, int bytes) noexcept {
-    for (int i = 0; i < bytes; i += 64) asm volatile("prefetchw %0" : : "m"(row[i]));
+  static void prefetch_row(const std::byte* row) noexcept {
+    asm volatile("prefetchw %0" : : "m"(row[0]));
+    asm volatile("prefetchw %0" : : "m"(row[64]));
   }
 
   const TileProduct& p_;
@@ -178,6 +169,25 @@ inline void store_block(float* sums) noexcept {
   _tile_stored(3, sums + 16 * kBlock + 16, kBlock * sizeof(float));
 }
 
+/// The panels that come next, brought from the L3 cache to the L2 bit by bit while this pair's
+/// tiles are multiplied.
+class PanelsAhead {
+ public:
+  /// `pieces`: in how many the prefetch is done.
+  PanelsAhead(const std::byte* from, std::ptrdiff_t bytes, int pieces) noexcept
+      : at_(from), end_(from + bytes), piece_((bytes / 64 + pieces - 1) / pieces * 64) {}
+
+  void fetch() noexcept {
+    const std::byte* const stop = std::min(at_ + piece_, end_);
+    for (; at_ < stop; at_ += 64) _mm_prefetch(reinterpret_cast<const char*>(at_), _MM_HINT_T1);
+  }
+
+ private:
+  const std::byte* at_;
+  const std::byte* const end_;
+  const std::ptrdiff_t piece_;  // bytes
+};
+
 template <class F>
 void multiply(const TileProduct& p, std::byte* scratch) noexcept {
   const TileScope tiles;
@@ -192,6 +202,8 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
     const std::byte* const b_first = p.b + panel * strip;
     // A last odd panel is multiplied twice; the copy falls behind `cols`.
     const std::byte* const b_second = panel + 1 < p.panels ? b_first + strip : b_first;
+    const int ahead = std::clamp(p.panels - panel - 2, 0, 2);
+    PanelsAhead next(b_first + 2 * strip, ahead * strip, p.strips / 2 * k_count);
     for (int s = 0; s < p.strips; s += 2) {
       // Every other block runs through the inputs backwards: what it begins with is what the one
       // before has just left in the L1 cache.
@@ -208,6 +220,7 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
       for (int k = 0; k < k_count; ++k) {
         multiply_step<F::kInt8>(a0, a1, b0, b1);
         pending.write(rows_per_step);
+        next.fetch();
         a0 += step;
         a1 += step;
         b0 += step;
@@ -301,8 +314,6 @@ void multiply_type(const TileProduct& p, std::byte* scratch) noexcept {
   switch (p.output) {
     case Output::kFloat:
       return multiply_to<kInt8, Output::kFloat>(p, scratch);
-    case Output::kBFloat16:
-      return multiply_to<kInt8, Output::kBFloat16>(p, scratch);
     case Output::kStrips:
       return multiply_to<kInt8, Output::kStrips>(p, scratch);
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -20,8 +19,10 @@ using engine::Activation;
 using engine::Activations;
 
 constexpr int kQueriesPerTask = 128;  // a multiple of 32
-constexpr int kRowsPerTask = 16;      // of normalisation
-constexpr float kEpsilon = 1e-5f;     // of every normalisation
+constexpr int kRowsPerTask = 16;      // of normalisation: they stay in the L1 cache
+// Rows that go through layers together, a multiple of 32: of 2688 and 1344 tokens 18 equal blocks.
+constexpr int kBlockRows = 224;
+constexpr float kEpsilon = 1e-5f;  // of every normalisation
 constexpr int kLargestTileHead = 64, kLargestHead = 128;
 
 int padded_rows(int rows) { return (rows + 31) / 32 * 32; }
@@ -51,35 +52,31 @@ Activations::Format format_for(const engine::Executor& executor, engine::Precisi
   return Activations::format_of(executor, precision);
 }
 
-/// One branch: weights and everything between its layers.
+/// One branch: weights and everything that its rows are kept in.
 struct Branch {
-  Branch(TransformerBranch packed, TokenPositions places, int row_count, int channels, int dim,
-         int hidden_dim, const HeadShape& heads, Activations::Format format, bool on_tiles)
+  Branch(TransformerBranch packed, TokenPositions places, int row_count, int dim,
+         const HeadShape& heads, Activations::Format format, bool on_tiles)
       : weights(std::move(packed)),
         positions(std::move(places)),
         rows(row_count),
         residual(float_buffer(rows, dim)),
         x{reinterpret_cast<float*>(residual.data()), rows, dim, dim},
-        normed(rows, dim, format),
-        qkv(std::size_t(padded_rows(rows)) * 3 * std::size_t(heads.width()) *
-            (on_tiles ? sizeof(std::uint16_t) : sizeof(float))),
         attended(rows, heads.width(), format),
-        hidden(rows, hidden_dim, format),
         row_moments(2 * std::size_t(rows)),
         group_scale(std::size_t(dim)),
         group_shift(std::size_t(dim)) {
-    if (has_samplers()) up_in = Activations(rows, channels, format);
     if (on_tiles) {
+      qkv_strips = Activations(rows, 3 * heads.width(), format);
       tiles = engine::PageBuffer(2 * std::size_t(heads.heads) *
                                  engine::attention_tile_bytes(rows, heads.padded));
+    } else {
+      qkv = float_buffer(rows, 3 * heads.width());
     }
   }
 
-  bool has_samplers() const noexcept { return weights.up.weight.outputs() > 0; }
-
   std::size_t scratch_bytes() const {
-    return positions.bytes() + residual.size() + up_in.bytes() + normed.bytes() + qkv.size() +
-           tiles.size() + attended.bytes() + hidden.bytes() +
+    return positions.bytes() + residual.size() + qkv.size() + qkv_strips.bytes() + tiles.size() +
+           attended.bytes() +
            (row_moments.size() + group_scale.size() + group_shift.size()) * sizeof(float);
   }
 
@@ -88,15 +85,27 @@ struct Branch {
   int rows;
   engine::PageBuffer residual;
   MatrixView<float> x;               // [rows, dim], what the layers add to
-  Activations up_in;                 // [rows, channels]
-  Activations normed;                // [rows, dim]
-  engine::PageBuffer qkv;            // [rows padded to 32, 3 · width]: float, or bfloat16 on tiles
+  engine::PageBuffer qkv;            // [rows, 3 · width] floats; not on tiles
+  Activations qkv_strips;            // the same on tiles
   engine::PageBuffer tiles;          // keys and values of each head, laid out; on tiles only
   Activations attended;              // [rows, width]
-  Activations hidden;                // [rows, hidden]
   AlignedVector<float> row_moments;  // [rows, 2]: mean, squares
   AlignedVector<float> group_scale, group_shift;  // [dim]: norm_out of the layer before, if
   bool grouped = false;                           // there is one that isn't applied yet
+};
+
+/// Rows that go from product to product together: on tiles some of a branch, by one thread, so that
+/// what is between the products stays in its cache; on floats all of them, by all threads.
+struct Block {
+  Branch& branch;
+  int first = 0, rows = 0;
+  int thread = 0;
+  int local = 0;  // its first row in what threads have for themselves
+
+  template <class T>
+  MatrixView<T> of(const MatrixView<T>& all) const noexcept {
+    return {all.data + first * all.stride, rows, all.cols, all.stride};
+  }
 };
 
 }  // namespace
@@ -118,112 +127,155 @@ struct Transformer::Impl {
         heads(head_shape),
         dim(c.transformer_dim()),
         on_tiles(format != Activations::Format::kFloat && heads.dim <= kLargestTileHead),
+        blocks(format != Activations::Format::kFloat),
         spectral(std::move(weights.spectral),
                  TokenPositions::of_spectrum(grid.frequencies, grid.frames, dim, c.t_max_period,
                                              c.t_weight_pos_embed),
-                 grid.frequencies * grid.frames, c.channels_of(c.depth - 1), dim, hidden_of(c),
-                 heads, format, on_tiles),
+                 grid.frequencies * grid.frames, dim, heads, format, on_tiles),
         temporal(std::move(weights.temporal),
                  TokenPositions::of_steps(grid.steps, dim, c.t_max_period, c.t_weight_pos_embed),
-                 grid.steps, c.channels_of(c.depth - 1), dim, hidden_of(c), heads, format,
-                 on_tiles),
+                 grid.steps, dim, heads, format, on_tiles),
         ones(std::size_t(dim), 1.0f),
-        zeros(std::size_t(dim), 0.0f) {}
+        zeros(std::size_t(dim), 0.0f) {
+    const int rows =
+        blocks ? executor.pool.threads() * kBlockRows : std::max(spectral.rows, temporal.rows);
+    if (c.bottom_channels > 0) unsampled = Activations(rows, c.channels_of(c.depth - 1), format);
+    normed = Activations(rows, dim, format);
+    hidden = Activations(rows, hidden_of(c), format);
+  }
 
   void run(MatrixView<const float> x, MatrixView<const float> xt, MatrixView<float> out,
            MatrixView<float> out_t) noexcept {
-    enter(spectral, x);
-    enter(temporal, xt);
-    const std::size_t layers = spectral.weights.layers.size();
-    for (std::size_t i = 0; i < layers; ++i) {
-      for (Branch* branch : {&spectral, &temporal}) look(*branch, branch->weights.layers[i]);
+    over_blocks([&](const Block& b) { enter(b, &b.branch == &spectral ? x : xt); });
+    for (std::size_t i = 0; i < spectral.weights.layers.size(); ++i) {
+      over_blocks([&](const Block& b) { look(b, b.branch.weights.layers[i]); });
       attend(spectral, temporal, i);
       attend(temporal, spectral, i);
-      for (Branch* branch : {&spectral, &temporal}) think(*branch, branch->weights.layers[i]);
+      over_blocks([&](const Block& b) { think(b, b.branch.weights.layers[i]); });
+      for (Branch* branch : {&spectral, &temporal}) group(*branch, branch->weights.layers[i]);
     }
-    leave(spectral, out);
-    leave(temporal, out_t);
+    over_blocks([&](const Block& b) { leave(b, &b.branch == &spectral ? out : out_t); });
+    spectral.grouped = temporal.grouped = false;
   }
 
-  /// Runs `fill(row)` for each row, some at a time.
   template <class Fill>
-  void over_rows(int rows, const Fill& fill) noexcept {
-    executor.pool.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int task, int) {
-      const int first = task * kRowsPerTask;
-      for (int r = first; r < std::min(first + kRowsPerTask, rows); ++r) fill(r);
+  void over_blocks(const Fill& fill) noexcept {
+    if (!blocks) {
+      for (Branch* branch : {&spectral, &temporal}) fill(Block{*branch, 0, branch->rows});
+      return;
+    }
+    const int spectral_blocks = (spectral.rows + kBlockRows - 1) / kBlockRows;
+    const int temporal_blocks = (temporal.rows + kBlockRows - 1) / kBlockRows;
+    executor.pool.run(spectral_blocks + temporal_blocks, [&](int task, int thread) {
+      Branch& branch = task < spectral_blocks ? spectral : temporal;
+      const int first = (task < spectral_blocks ? task : task - spectral_blocks) * kBlockRows;
+      fill(Block{branch, first, std::min(kBlockRows, branch.rows - first), thread,
+                 thread * kBlockRows});
     });
   }
 
-  /// The row of `x`, as the next product reads it; normalised first or not.
-  void pack_row(const float* x, int row, int cols, bool normalise, Activations& out) noexcept {
-    if (out.format() != Activations::Format::kFloat) {
-      return executor.amx->pack_bf16(x - std::ptrdiff_t(row) * cols, cols, row, 1, cols,
+  /// Runs `fill(first, count)` over the block's rows, some at a time.
+  template <class Fill>
+  void over_rows(const Block& b, const Fill& fill) noexcept {
+    const int tasks = (b.rows + kRowsPerTask - 1) / kRowsPerTask;
+    const auto task = [&](int i, int) {
+      fill(i * kRowsPerTask, std::min(kRowsPerTask, b.rows - i * kRowsPerTask));
+    };
+    if (!blocks) return executor.pool.run(tasks, task);
+    for (int i = 0; i < tasks; ++i) task(i, 0);
+  }
+
+  /// Rows [first, first + count) of a block's `x`, as the next product reads them; normalised first
+  /// or not.
+  void pack(const Block& b, MatrixView<const float> x, int first, int count, bool normalise,
+            Activations& out) noexcept {
+    if (blocks) {
+      std::byte* strips = out.strips() + std::ptrdiff_t(b.local / 16) * out.k_tiles() * 1024;
+      return executor.amx->pack_bf16(x.data, x.stride, first, count, x.cols,
                                      normalise ? ones.data() : nullptr, zeros.data(), kEpsilon,
-                                     out.strips(), out.k_tiles());
+                                     strips, out.k_tiles());
     }
-    float* to = out.floats(row + 1).row(row).data();
-    if (!normalise) return void(std::copy_n(x, cols, to));
-    executor.rows.layer_norm(x, ones.data(), zeros.data(), kEpsilon, cols, to);
+    const MatrixView<float> to = out.floats(b.rows);
+    for (int r = first; r < first + count; ++r) {
+      if (normalise) {
+        executor.rows.layer_norm(x.row(r).data(), ones.data(), zeros.data(), kEpsilon, x.cols,
+                                 to.row(r).data());
+      } else {
+        std::copy_n(x.row(r).data(), x.cols, to.row(r).data());
+      }
+    }
   }
 
-  void enter(Branch& b, MatrixView<const float> in) noexcept {
-    if (b.has_samplers()) {
-      engine::pack(executor, in, b.up_in);
-      engine::multiply(executor, b.weights.up, b.up_in, b.x);
-      in = b.x;
+  /// Rows of `in` from `in_first` through a layer. y and the residual: of the block.
+  void multiply(const Block& b, const engine::Linear& layer, const Activations& in, int in_first,
+                MatrixView<float> y, const engine::Then& then = {}) noexcept {
+    if (!blocks) return engine::multiply(executor, layer, in, y, then);
+    engine::multiply(executor, layer, {in, in_first, b.rows, b.thread}, y, then);
+  }
+
+  void enter(const Block& b, MatrixView<const float> in) noexcept {
+    const MatrixView<float> x = b.of(b.branch.x);
+    in = b.of(in);
+    if (has_samplers()) {
+      over_rows(b, [&](int first, int count) { pack(b, in, first, count, false, unsampled); });
+      multiply(b, b.branch.weights.up, unsampled, b.local, x);
+      in = x;
     }
-    const engine::LayerNorm& norm = b.weights.norm_in;
-    over_rows(b.rows, [&](int r) {
-      float* x = b.x.row(r).data();
-      executor.rows.layer_norm(in.row(r).data(), norm.gamma.data(), norm.beta.data(), kEpsilon, dim,
-                               x);
-      b.positions.add_to(executor.rows, r, x);
+    const engine::LayerNorm& norm = b.branch.weights.norm_in;
+    over_rows(b, [&](int first, int count) {
+      for (int r = first; r < first + count; ++r) {
+        executor.rows.layer_norm(in.row(r).data(), norm.gamma.data(), norm.beta.data(), kEpsilon,
+                                 dim, x.row(r).data());
+        b.branch.positions.add_to(executor.rows, b.first + r, x.row(r).data());
+      }
     });
-    b.grouped = false;
   }
 
   /// The norm_out of the layer before, then queries, keys and values of this one.
-  void look(Branch& b, const TransformerLayer& layer) noexcept {
-    over_rows(b.rows, [&](int r) {
-      float* x = b.x.row(r).data();
-      if (b.grouped) {
-        executor.rows.scale_shift(x, b.group_scale.data(), b.group_shift.data(), dim, x);
-      }
-      pack_row(x, r, dim, true, b.normed);
+  void look(const Block& b, const TransformerLayer& layer) noexcept {
+    const MatrixView<float> x = b.of(b.branch.x);
+    over_rows(b, [&](int first, int count) {
+      if (b.branch.grouped) apply_group(b.branch, x, first, count, x);
+      pack(b, x, first, count, true, normed);
     });
-    const int cols = 3 * heads.width();
     if (on_tiles) {
-      engine::multiply(executor, layer.qkv, b.normed,
-                       MatrixView<std::uint16_t>{narrow_qkv(b), b.rows, cols, cols});
+      engine::multiply(executor, layer.qkv, {normed, b.local, b.rows, b.thread},
+                       b.branch.qkv_strips, b.first);
     } else {
-      engine::multiply(executor, layer.qkv, b.normed, wide_qkv(b));
+      multiply(b, layer.qkv, normed, b.local, b.of(wide_qkv(b.branch)));
     }
   }
 
   /// Queries of `b` meet the keys of itself or of the other branch.
   void attend(Branch& b, Branch& other, std::size_t i) noexcept {
-    const TransformerLayer& layer = b.weights.layers[i];
-    Branch& seen = layer.cross ? other : b;
+    Branch& seen = b.weights.layers[i].cross ? other : b;
     on_tiles ? attend_tiles(b, seen) : attend_floats(b, seen);
   }
 
-  /// The rest of a layer but for its norm_out, of which it leaves what the next step multiplies by.
-  void think(Branch& b, const TransformerLayer& layer) noexcept {
-    engine::multiply(executor, layer.out, b.attended, b.x, {.residual = b.x});
-    over_rows(b.rows, [&](int r) { pack_row(b.x.row(r).data(), r, dim, true, b.normed); });
-    engine::multiply(executor, layer.linear1, b.normed, b.rows, b.hidden,
-                     {.activation = Activation::kGelu});
-    engine::multiply(executor, layer.linear2, b.hidden, b.x, {.residual = b.x});
-    measure_group(b, layer);
+  /// The rest of a layer but for its norm_out, for which it takes each row's moments.
+  void think(const Block& b, const TransformerLayer& layer) noexcept {
+    const MatrixView<float> x = b.of(b.branch.x);
+    multiply(b, layer.out, b.branch.attended, b.first, x, {.residual = x});
+    over_rows(b, [&](int first, int count) { pack(b, x, first, count, true, normed); });
+    if (blocks) {
+      engine::multiply(executor, layer.linear1, {normed, b.local, b.rows, b.thread}, hidden,
+                       b.local, {.activation = Activation::kGelu});
+    } else {
+      engine::multiply(executor, layer.linear1, normed, b.rows, hidden,
+                       {.activation = Activation::kGelu});
+    }
+    multiply(b, layer.linear2, hidden, b.local, x, {.residual = x});
+    over_rows(b, [&](int first, int count) {
+      for (int r = first; r < first + count; ++r) {
+        float* moments = b.branch.row_moments.data() + 2 * std::ptrdiff_t(b.first + r);
+        executor.rows.moments(x.row(r).data(), dim, moments, moments + 1);
+      }
+    });
   }
 
-  /// Mean and variance of all rows together: each row's, then these in their order, so that
-  /// threads change nothing.
-  void measure_group(Branch& b, const TransformerLayer& layer) noexcept {
-    over_rows(b.rows, [&](int r) {
-      float* moments = b.row_moments.data() + 2 * std::ptrdiff_t(r);
-      executor.rows.moments(b.x.row(r).data(), dim, moments, moments + 1);
-    });
+  /// Mean and variance of all rows together, from each row's in their order, so that threads change
+  /// nothing: what the next step multiplies and adds.
+  void group(Branch& b, const TransformerLayer& layer) noexcept {
     double mean = 0;
     for (int r = 0; r < b.rows; ++r) mean += b.row_moments[2 * std::size_t(r)];
     mean /= b.rows;
@@ -240,23 +292,32 @@ struct Transformer::Impl {
     b.grouped = true;
   }
 
-  void leave(Branch& b, MatrixView<float> out) noexcept {
-    over_rows(b.rows, [&](int r) {
-      float* x = b.x.row(r).data();
-      float* to = b.has_samplers() ? x : out.row(r).data();
-      if (b.grouped) {
-        executor.rows.scale_shift(x, b.group_scale.data(), b.group_shift.data(), dim, to);
-      } else if (to != x) {
-        std::copy_n(x, dim, to);
-      }
-      if (b.has_samplers()) pack_row(x, r, dim, false, b.normed);
-    });
-    if (b.has_samplers()) engine::multiply(executor, b.weights.down, b.normed, out);
+  void apply_group(const Branch& b, MatrixView<const float> x, int first, int count,
+                   MatrixView<float> out) noexcept {
+    for (int r = first; r < first + count; ++r) {
+      executor.rows.scale_shift(x.row(r).data(), b.group_scale.data(), b.group_shift.data(), dim,
+                                out.row(r).data());
+    }
   }
 
-  std::uint16_t* narrow_qkv(Branch& b) const noexcept {
-    return reinterpret_cast<std::uint16_t*>(b.qkv.data());
+  void leave(const Block& b, MatrixView<float> out) noexcept {
+    const MatrixView<float> x = b.of(b.branch.x);
+    out = b.of(out);
+    over_rows(b, [&](int first, int count) {
+      const MatrixView<float> to = has_samplers() ? x : out;
+      if (b.branch.grouped) {
+        apply_group(b.branch, x, first, count, to);
+      } else if (!has_samplers()) {
+        for (int r = first; r < first + count; ++r) {
+          std::copy_n(x.row(r).data(), dim, to.row(r).data());
+        }
+      }
+      if (has_samplers()) pack(b, x, first, count, false, normed);
+    });
+    if (has_samplers()) multiply(b, b.branch.weights.down, normed, b.local, out);
   }
+
+  bool has_samplers() const noexcept { return unsampled.cols() > 0; }
   MatrixView<float> wide_qkv(Branch& b) const noexcept {
     const int cols = 3 * heads.width();
     return {reinterpret_cast<float*>(b.qkv.data()), b.rows, cols, cols};
@@ -267,13 +328,14 @@ struct Transformer::Impl {
     const int width = heads.width(), size = heads.padded;
     const std::size_t bytes = engine::attention_tile_bytes(seen.rows, size);
     const auto head_at = [&](int head) {
-      const std::uint16_t* keys = narrow_qkv(seen) + width + head * size;
+      const int column = head * size / 32 * 1024, part = width / 32 * 1024;
+      const std::byte* keys = seen.qkv_strips.strips() + part + column;
       return engine::TileAttention{
-          .queries = narrow_qkv(b) + head * size,
-          .query_stride = 3 * width,
+          .queries = b.qkv_strips.strips() + column,
+          .query_tiles = b.qkv_strips.k_tiles(),
           .keys = keys,
-          .values = keys + width,
-          .stride = 3 * width,
+          .values = keys + part,
+          .tiles = seen.qkv_strips.k_tiles(),
           .n = seen.rows,
           .dim = size,
           .scale = score_scale(),
@@ -315,7 +377,12 @@ struct Transformer::Impl {
   const HeadShape heads;
   const int dim;
   const bool on_tiles;  // attention by AMX
+  const bool blocks;    // products on strips, by blocks of rows
   Branch spectral, temporal;
+  // Of each thread's block, or of all rows of a branch:
+  Activations unsampled;                   // [rows, channels]; empty: there are no samplers
+  Activations normed;                      // [rows, dim]
+  Activations hidden;                      // [rows, hidden]
   const AlignedVector<float> ones, zeros;  // [dim]
 };
 
@@ -335,7 +402,8 @@ std::size_t Transformer::weight_bytes() const noexcept {
 }
 
 std::size_t Transformer::scratch_bytes() const noexcept {
-  return impl_->spectral.scratch_bytes() + impl_->temporal.scratch_bytes();
+  return impl_->spectral.scratch_bytes() + impl_->temporal.scratch_bytes() +
+         impl_->unsampled.bytes() + impl_->normed.bytes() + impl_->hidden.bytes();
 }
 
 std::size_t Transformer::executor_scratch_bytes(const Config& c, const TokenGrid& grid) {

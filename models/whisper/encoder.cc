@@ -12,6 +12,9 @@ using engine::Activation;
 using engine::Activations;
 
 constexpr int kQueriesPerTask = 128;  // a multiple of 32
+constexpr int kBlockRows = 192;       // a multiple of 32
+// Weights are read once for each block: more of them would come too slowly from the L3 cache.
+constexpr int kLargestBlockDim = 512;
 
 float* floats(engine::PageBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 
@@ -30,20 +33,24 @@ Encoder::Encoder(const Config& c, const EncoderWeights& weights, engine::Precisi
       executor_(executor),
       on_tiles_(Activations::format_of(executor, precision) != Activations::Format::kFloat &&
                 (c.dim == 64 * c.encoder_heads || c.dim == 32 * c.encoder_heads)),
+      in_blocks_(on_tiles_ && precision == engine::Precision::kBFloat16 &&
+                 c.dim <= kLargestBlockDim),
       mel_(float_buffer(2 * c.audio_ctx + 2, c.mel_bins)),
       stem_(float_buffer(2 * c.audio_ctx + 2, c.dim)),
       residual_(float_buffer(c.audio_ctx, c.dim)) {
   const Activations::Format format = Activations::format_of(executor, precision);
   conv1_in_ = Activations(2 * c.audio_ctx, 3 * c.mel_bins, format);
   conv2_in_ = Activations(c.audio_ctx, 3 * c.dim, format);
-  normed_ = Activations(c.audio_ctx, c.dim, format);
+  const int rows = in_blocks_ ? executor.pool.threads() * kBlockRows : c.audio_ctx;
+  normed_ = Activations(rows, c.dim, format);
   attended_ = Activations(c.audio_ctx, c.dim, format);
-  hidden_ = Activations(c.audio_ctx, c.encoder_ffn, format);
-  qkv_ = engine::PageBuffer(std::size_t(padded_rows(c)) * 3 * std::size_t(c.dim) *
-                            (on_tiles_ ? sizeof(std::uint16_t) : sizeof(float)));
+  hidden_ = Activations(rows, c.encoder_ffn, format);
   if (on_tiles_) {
+    qkv_strips_ = Activations(c.audio_ctx, 3 * c.dim, Activations::Format::kBFloat16Strips);
     tiles_ = engine::PageBuffer(2 * std::size_t(c.encoder_heads) *
                                 engine::attention_tile_bytes(c.audio_ctx, c.dim / c.encoder_heads));
+  } else {
+    qkv_ = float_buffer(c.audio_ctx, 3 * c.dim);
   }
 }
 
@@ -51,6 +58,17 @@ void Encoder::run(MatrixView<const float> mel, MatrixView<float> out) noexcept {
   const Config& c = config_;
   const MatrixView<float> x{floats(residual_), c.audio_ctx, c.dim, c.dim};
   stem(mel);
+  in_blocks_ ? run_layers_in_blocks() : run_layers();
+  executor_.pool.run(c.audio_ctx, [&](int row, int) {
+    executor_.rows.layer_norm(x.data + row * x.stride, weights_.norm.gamma.data(),
+                              weights_.norm.beta.data(), weights_.norm.epsilon, c.dim,
+                              out.data + row * out.stride);
+  });
+}
+
+void Encoder::run_layers() noexcept {
+  const Config& c = config_;
+  const MatrixView<float> x{floats(residual_), c.audio_ctx, c.dim, c.dim};
   for (const EncoderLayer& layer : weights_.layers) {
     engine::normalize(executor_, layer.attention_norm, x, normed_);
     attend(layer);
@@ -60,11 +78,46 @@ void Encoder::run(MatrixView<const float> mel, MatrixView<float> out) noexcept {
                      {.activation = Activation::kGelu});
     engine::multiply(executor_, layer.fc2, hidden_, x, {.residual = x});
   }
-  executor_.pool.run(c.audio_ctx, [&](int row, int) {
-    executor_.rows.layer_norm(x.data + row * x.stride, weights_.norm.gamma.data(),
-                              weights_.norm.beta.data(), weights_.norm.epsilon, c.dim,
-                              out.data + row * out.stride);
-  });
+}
+
+/// Between two attentions a block of rows meets nothing but weights: one thread takes it from the
+/// one to the other.
+void Encoder::run_layers_in_blocks() noexcept {
+  const Config& c = config_;
+  const int tasks = (c.audio_ctx + kBlockRows - 1) / kBlockRows;
+  for (std::size_t i = 0; i <= weights_.layers.size(); ++i) {
+    const EncoderLayer* const before = i > 0 ? &weights_.layers[i - 1] : nullptr;
+    const EncoderLayer* const after = i < weights_.layers.size() ? &weights_.layers[i] : nullptr;
+    executor_.pool.run(tasks, [&](int task, int thread) {
+      const int first = task * kBlockRows, rows = std::min(kBlockRows, c.audio_ctx - first);
+      const int local = thread * kBlockRows;
+      const MatrixView<float> x{floats(residual_) + std::ptrdiff_t(first) * c.dim, rows, c.dim,
+                                c.dim};
+      if (before) {
+        engine::multiply(executor_, before->out, {attended_, first, rows, thread}, x,
+                         {.residual = x});
+        normalize_block(before->ffn_norm, first, rows, local);
+        engine::multiply(executor_, before->fc1, {normed_, local, rows, thread}, hidden_, local,
+                         {.activation = Activation::kGelu});
+        engine::multiply(executor_, before->fc2, {hidden_, local, rows, thread}, x,
+                         {.residual = x});
+      }
+      if (after) {
+        normalize_block(after->attention_norm, first, rows, local);
+        engine::multiply(executor_, after->qkv, {normed_, local, rows, thread}, qkv_strips_, first);
+      }
+    });
+    if (after) attend(*after);
+  }
+}
+
+void Encoder::normalize_block(const engine::LayerNorm& norm, int first, int rows,
+                              int local) noexcept {
+  const int dim = config_.dim;
+  executor_.amx->pack_bf16(floats(residual_) + std::ptrdiff_t(first) * dim, dim, 0, rows, dim,
+                           norm.gamma.data(), norm.beta.data(), norm.epsilon,
+                           normed_.strips() + std::ptrdiff_t(local / 16) * normed_.k_tiles() * 1024,
+                           normed_.k_tiles());
 }
 
 /// Two convolutions of three taps as products of overlapping rows, then the positions.
@@ -95,19 +148,17 @@ void Encoder::attend(const EncoderLayer& layer) noexcept {
 
 void Encoder::attend_tiles(const EncoderLayer& layer) noexcept {
   const Config& c = config_;
-  auto* qkv = reinterpret_cast<std::uint16_t*>(qkv_.data());
-  const std::ptrdiff_t stride = 3 * c.dim;
-  engine::multiply(executor_, layer.qkv, normed_,
-                   MatrixView<std::uint16_t>{qkv, c.audio_ctx, 3 * c.dim, stride});
+  if (!in_blocks_) engine::multiply(executor_, layer.qkv, normed_, c.audio_ctx, qkv_strips_);
   const int dim = c.dim / c.encoder_heads;
   const std::size_t bytes = engine::attention_tile_bytes(c.audio_ctx, dim);
   const bool int8 = attended_.format() == Activations::Format::kInt8Strips;
   const auto head_at = [&](int head) {
-    return engine::TileAttention{.queries = qkv + head * dim,
-                                 .query_stride = stride,
-                                 .keys = qkv + c.dim + head * dim,
-                                 .values = qkv + 2 * c.dim + head * dim,
-                                 .stride = stride,
+    const std::byte* queries = qkv_strips_.strips() + head * dim / 32 * 1024;
+    return engine::TileAttention{.queries = queries,
+                                 .query_tiles = qkv_strips_.k_tiles(),
+                                 .keys = queries + c.dim / 32 * 1024,
+                                 .values = queries + 2 * c.dim / 32 * 1024,
+                                 .tiles = qkv_strips_.k_tiles(),
                                  .n = c.audio_ctx,
                                  .dim = dim,
                                  .scale = 1.0f / std::sqrt(float(dim)),
@@ -152,7 +203,8 @@ void Encoder::attend_floats(const EncoderLayer& layer) noexcept {
 
 std::size_t Encoder::bytes() const noexcept {
   return mel_.size() + stem_.size() + conv1_in_.bytes() + conv2_in_.bytes() + residual_.size() +
-         normed_.bytes() + qkv_.size() + tiles_.size() + attended_.bytes() + hidden_.bytes();
+         normed_.bytes() + qkv_.size() + qkv_strips_.bytes() + tiles_.size() + attended_.bytes() +
+         hidden_.bytes();
 }
 
 std::size_t encoder_scratch_bytes(const Config& config) {

@@ -226,18 +226,24 @@ TEST(Amx, PacksNormalisedRows) {
   }
 }
 
-/// Rows of bfloat16, padded with zero rows to whole pairs of tiles.
+/// Rows that bfloat16 holds, and the strips of them; what is behind the last row is not zero.
 struct NarrowRows {
   NarrowRows(int rows, int cols, unsigned seed)
-      : values(noise(std::size_t(rows * cols), seed, 1.5f)),
-        bits(std::size_t((rows + 31) / 32 * 32 * cols), 0) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = rounded(values[i]);
-      bits[i] = std::uint16_t(std::bit_cast<std::uint32_t>(values[i]) >> 16);
-    }
+      : values(noise(std::size_t((rows + 31) / 32 * 32 * cols), seed, 1.5f)),
+        tiles((cols + 31) / 32),
+        strips(std::size_t((rows + 31) / 32 * 2 * tiles) * 1024) {
+    for (float& value : values) value = rounded(value);
+    pack(rows, cols);
   }
+  void pack(int rows, int cols) {
+    kernels()->pack_bf16(values.data(), cols, 0, (rows + 31) / 32 * 32, cols, nullptr, nullptr, 0,
+                         strips.data(), tiles);
+  }
+  const std::byte* tile(int column) const { return strips.data() + column / 32 * 1024; }
+
   std::vector<float> values;
-  std::vector<std::uint16_t> bits;
+  int tiles;
+  PageBuffer strips;
 };
 
 /// The largest error, relative to 1 + the exact value, of two heads of queries [queries, 2 · dim]
@@ -251,11 +257,11 @@ double attention_error(int dim, int queries, int keys) {
   PageBuffer key_tiles(bytes), value_tiles(bytes), scratch(kAttentionScratch),
       out(std::size_t(padded / 16 * tiles) * 1024);
   for (int head = 0; head < heads; ++head) {
-    const TileAttention attention{.queries = q.bits.data() + head * dim,
-                                  .query_stride = q_stride,
-                                  .keys = kv.bits.data() + head * dim,
-                                  .values = kv.bits.data() + (heads + head) * dim,
-                                  .stride = stride,
+    const TileAttention attention{.queries = q.tile(head * dim),
+                                  .query_tiles = q.tiles,
+                                  .keys = kv.tile(head * dim),
+                                  .values = kv.tile((heads + head) * dim),
+                                  .tiles = kv.tiles,
                                   .n = keys,
                                   .dim = dim,
                                   .scale = scale,
@@ -319,22 +325,23 @@ TEST(Amx, AttentionStandsScoresThatGrowByMoreThanFloatsRange) {
   SKIP_WITHOUT_AMX();
   // Keys grow: the last one's score is 1000 above the first's, so it takes all the weight.
   constexpr int kDim = 64, kKeys = 500;
-  std::vector<std::uint16_t> q(32 * kDim, 0), kv(512 * 2 * kDim, 0);
-  const auto bits = [](float x) {
-    return std::uint16_t(std::bit_cast<std::uint32_t>(rounded(x)) >> 16);
-  };
-  for (int i = 0; i < 32; ++i) q[std::size_t(i * kDim)] = bits(i % 2 ? 2.0f : -2.0f);
+  NarrowRows q(32, kDim, 1), kv(kKeys, 2 * kDim, 2);
+  std::fill(q.values.begin(), q.values.end(), 0.0f);
+  std::fill(kv.values.begin(), kv.values.end(), 0.0f);
+  for (int i = 0; i < 32; ++i) q.values[std::size_t(i * kDim)] = i % 2 ? 2.0f : -2.0f;
   for (int k = 0; k < kKeys; ++k) {
-    kv[std::size_t(k * 2 * kDim)] = bits(float(k));
-    kv[std::size_t(k * 2 * kDim + kDim)] = bits(float(k));
+    kv.values[std::size_t(k * 2 * kDim)] = float(k);
+    kv.values[std::size_t(k * 2 * kDim + kDim)] = float(k);
   }
+  q.pack(32, kDim);
+  kv.pack(kKeys, 2 * kDim);
   const std::size_t bytes = attention_tile_bytes(kKeys, kDim);
   PageBuffer key_tiles(bytes), value_tiles(bytes), scratch(kAttentionScratch), out(2 * 2 * 1024);
-  const TileAttention attention{.queries = q.data(),
-                                .query_stride = kDim,
-                                .keys = kv.data(),
-                                .values = kv.data() + kDim,
-                                .stride = 2 * kDim,
+  const TileAttention attention{.queries = q.tile(0),
+                                .query_tiles = q.tiles,
+                                .keys = kv.tile(0),
+                                .values = kv.tile(kDim),
+                                .tiles = kv.tiles,
                                 .n = kKeys,
                                 .dim = kDim,
                                 .scale = 1.0f,

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -54,6 +57,58 @@ TEST(Linear, AddsBiasAndResidualOnceHoweverLongTheSums) {
               << name(precision) << ' ' << inputs << ' ' << r << ' ' << o;
         }
       }
+    }
+  }
+}
+
+TEST(Linear, ABlockOfRowsIsThatPartOfTheProduct) {
+  constexpr int kRows = 150, kInputs = 100, kOutputs = 72, kFirst = 64;
+  const std::vector<float> x = noise(kRows * kInputs, 1), w = noise(kOutputs * kInputs, 2),
+                           residual = noise(kRows * kOutputs, 3);
+  Executor executor(chosen_isa(), 2, linear_scratch_bytes(kInputs));
+  if (!executor.amx) GTEST_SKIP() << "this processor has no AMX, or RUNNEL_ISA hides it";
+  const Linear layer{
+      .weight = PackedMatrix(kOutputs, kInputs, Precision::kBFloat16, MemoryUsage::kBalanced,
+                             [&](int o, std::span<float> row) {
+                               std::copy_n(w.data() + o * kInputs, kInputs, row.data());
+                             }),
+      .bias = AlignedVector<float>(kOutputs, 1.0f)};
+  constexpr Activations::Format kStrips = Activations::Format::kBFloat16Strips;
+  Activations packed(kRows, kInputs, kStrips);
+  pack(executor, {x.data(), kRows, kInputs, kInputs}, packed);
+  std::vector<float> all(kRows * kOutputs);
+  multiply(executor, layer, packed, MatrixView<float>{all.data(), kRows, kOutputs, kOutputs},
+           {.residual = {residual.data(), kRows, kOutputs, kOutputs}});
+  Activations all_strips(kRows, kOutputs, kStrips);
+  multiply(executor, layer, packed, kRows, all_strips);
+  for (const int rows : {1, 16, 31, 32, 70, kRows - kFirst}) {
+    std::vector<float> y(kRows * kOutputs, -7.0f);
+    Activations strips(kRows + 32, kOutputs, kStrips);
+    executor.pool.run(2, [&](int task, int thread) {
+      const RowBlock block{packed, kFirst, rows, thread};
+      const std::size_t at = kFirst * kOutputs;
+      if (task == 0) {
+        multiply(executor, layer, block, MatrixView<float>{y.data() + at, rows, kOutputs, kOutputs},
+                 {.residual = {residual.data() + at, rows, kOutputs, kOutputs}});
+      } else {
+        multiply(executor, layer, block, strips, 32);
+      }
+    });
+    for (int i = 0; i < kRows * kOutputs; ++i) {
+      const int row = i / kOutputs;
+      const bool within = row >= kFirst && row < kFirst + rows;
+      ASSERT_NEAR(y[std::size_t(i)], within ? all[std::size_t(i)] : -7.0f, 1e-4) << rows;
+      if (!within) continue;
+      const auto value = [&](Activations& from, int r) {
+        const int c = i % kOutputs;
+        std::uint16_t bits;
+        std::memcpy(
+            &bits,
+            from.strips() + (r / 16 * from.k_tiles() + c / 32) * 1024 + r % 16 * 64 + c % 32 * 2,
+            2);
+        return std::bit_cast<float>(std::uint32_t(bits) << 16);
+      };
+      ASSERT_NEAR(value(strips, row - kFirst + 32), value(all_strips, row), 0.05) << rows;
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,9 @@ Rows read_rows(const Toy& toy, const std::string& name) {
           file.floats(name + "_t", {toy.grid.steps, channels})};
 }
 
-/// In place.
-Rows run(const Toy& toy, Isa isa, Precision precision, int threads, int times = 1) {
+/// Outputs for `input`; computed in place.
+Rows run(const Toy& toy, const Rows& input, Isa isa, Precision precision, int threads,
+         int times = 1) {
   const SafetensorsSource tensors(engine::Weights::open(toy.file),
                                   "crosstransformer.norm_in.weight");
   engine::Executor executor(isa, threads,
@@ -69,13 +71,17 @@ Rows run(const Toy& toy, Isa isa, Precision precision, int threads, int times = 
   EXPECT_GT(transformer.scratch_bytes(), 10'000u);
   Rows rows;
   for (int i = 0; i < times; ++i) {
-    rows = read_rows(toy, "input");
+    rows = input;
     const int n = toy.grid.frequencies * toy.grid.frames, channels = toy.config.channels;
     const MatrixView<float> x{rows.x.data(), n, channels, channels};
     const MatrixView<float> xt{rows.xt.data(), toy.grid.steps, channels, channels};
     transformer.run(x, xt, x, xt);
   }
   return rows;
+}
+
+Rows run(const Toy& toy, Isa isa, Precision precision, int threads, int times = 1) {
+  return run(toy, read_rows(toy, "input"), isa, precision, threads, times);
 }
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
@@ -125,6 +131,25 @@ TEST_P(HtdemucsTransformer, ThreadsAndEarlierRunsChangeNoBit) {
       const Rows three = run(toy, GetParam(), precision, 3, 2);
       EXPECT_EQ(one.x, three.x) << toy.file;
       EXPECT_EQ(one.xt, three.xt) << toy.file;
+    }
+  }
+}
+
+TEST_P(HtdemucsTransformer, ManyTokensInBFloat16AreThoseInFloat) {
+  for (Toy toy : toys()) {
+    // More than a block of rows, and no whole number of blocks or tiles.
+    toy.grid = {.frequencies = 5, .frames = 91, .steps = 421};
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal(0.5f, 2.0f);
+    const std::size_t channels = std::size_t(toy.config.channels);
+    Rows input{std::vector<float>(5 * 91 * channels), std::vector<float>(421 * channels)};
+    for (float& value : input.x) value = normal(random);
+    for (float& value : input.xt) value = normal(random);
+    const Rows expected = run(toy, input, Isa::kGeneric, Precision::kFloat32, 2);
+    for (const int threads : {1, 3}) {
+      const Rows found = run(toy, input, GetParam(), Precision::kBFloat16, threads);
+      EXPECT_LT(relative_error(found.x, expected.x), 0.01) << toy.file;
+      EXPECT_LT(relative_error(found.xt, expected.xt), 0.01) << toy.file;
     }
   }
 }
