@@ -2,11 +2,12 @@
 
 #include "apps/text.h"
 #include "apps/version.h"
+#include "models/separator.h"
 
 namespace runnel::apps {
 namespace {
 
-double algorithmic_ms(const models::Separator& separator) {
+double algorithmic_ms(const models::StemSeparator& separator) {
   return 1e3 * double(separator.latency_samples()) / separator.format().rate_hz;
 }
 
@@ -69,12 +70,14 @@ nlohmann::json grants_json(const rt::WorkerGrants& grants) {
           {"summary", grants.summary}};
 }
 
-nlohmann::json algorithmic_json(const models::Separator& separator) {
-  const auto parts = separator.latency();
-  return {{"samples", separator.latency_samples()},
-          {"ms", algorithmic_ms(separator)},
-          {"stft_ms", parts.stft_ms},
-          {"resampling_ms", parts.resampling_ms}};
+nlohmann::json algorithmic_json(const models::StemSeparator& separator) {
+  nlohmann::json json = {{"samples", separator.latency_samples()},
+                         {"ms", algorithmic_ms(separator)}};
+  if (const auto* gtcrn = dynamic_cast<const models::Separator*>(&separator)) {
+    json["stft_ms"] = gtcrn->latency().stft_ms;
+    json["resampling_ms"] = gtcrn->latency().resampling_ms;
+  }
+  return json;
 }
 
 nlohmann::json device_json(const rt::DeviceStream& stream) {

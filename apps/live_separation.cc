@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
+#include <string>
 
 #include "rt/clock.h"
 
@@ -15,7 +17,6 @@ constexpr std::int64_t kWriterPollNs = 500'000;
 constexpr int kWriterFrames = 1024;
 constexpr double kOutputSeconds = 8.0;  // a disk may stall for so long
 constexpr int kEvents = 4096;
-constexpr double kModelHopSeconds = 0.016;
 
 int ring_frames(double seconds, int rate_hz, int at_least) {
   return std::max(int(seconds * rate_hz), at_least);
@@ -53,36 +54,40 @@ void mix_channels(const AudioChunk& from, int channels, float* interleaved) noex
 
 }  // namespace
 
-LiveSeparation::LiveSeparation(std::shared_ptr<const models::gtcrn::Weights> weights, int rate_hz,
-                               int channels, const LiveOptions& options, StemWriter* recording)
+LiveSeparation::LiveSeparation(const SeparatorFactory& make, int rate_hz, int channels,
+                               const LiveOptions& options, StemWriter* recording)
     : options_(options),
       rate_hz_(rate_hz),
       channels_(channels),
-      separator_(std::move(weights),
-                 {.rate_hz = rate_hz, .channels = channels, .max_chunk = options.block_frames},
-                 options.separation),
+      separator_(
+          make({.rate_hz = rate_hz, .channels = channels, .max_chunk = options.block_frames})),
       input_({.channels = channels,
               .rate_hz = rate_hz,
               .min_frames = ring_frames(options.ring_seconds, rate_hz, 4 * options.block_frames),
               .max_blocks = 4096}),
-      stems_ring_({.channels = 2 * channels,
+      stems_ring_({.channels = separator_->stems() * channels,
                    .rate_hz = rate_hz,
                    .min_frames = ring_frames(recording ? kOutputSeconds : 0.0, rate_hz, 1),
                    .max_blocks = 4096}),
       recording_(recording),
       timeline_(rate_hz),
       planar_(std::size_t(channels) * std::size_t(options.block_frames)),
-      pairs_(2 * std::size_t(channels) * std::size_t(separator_.max_output())),
+      frames_(std::size_t(stems_ring_.channels()) * std::size_t(separator_->max_output())),
       meter_events_(kEvents),
       meter_(meter_events_.producer()),
       hand_overs_(kEvents),
       handed_(hand_overs_.producer()),
-      written_(2 * std::size_t(channels) * kWriterFrames),
-      delays_(std::int64_t(kModelHopSeconds * 1e9)) {
+      written_(std::size_t(stems_ring_.channels()) * kWriterFrames),
+      delays_(std::int64_t(options.hop_seconds * 1e9)) {
+  if (recording && recording->stems() != separator_->stems()) {
+    throw std::invalid_argument("live separation: expected a writer of " +
+                                std::to_string(separator_->stems()) + " stems, found one of " +
+                                std::to_string(recording->stems()));
+  }
   if (!options.playback) return;
   const LivePlayback& playback = *options.playback;
   playback_resampler_ = std::make_unique<dsp::Resampler>(rate_hz, playback.rate_hz, channels,
-                                                         separator_.max_output());
+                                                         separator_->max_output());
   playback_ring_ = std::make_unique<rt::AudioRing>(rt::AudioRingOptions{
       .channels = playback.channels,
       .rate_hz = playback.rate_hz,
@@ -163,14 +168,14 @@ int LiveSeparation::take_block(int max_frames) noexcept {
   const AudioChunk chunk{{planar_.data(), channels_, block.frames, stride},
                          {block.time.index, rate_hz_}};
   output_peak_ = 0;
-  separator_.push(chunk);
+  separator_->push(chunk);
   hand_over();
 
   const std::int64_t done_ns = rt::now_ns();
   delays_.compute.record(done_ns - taken_ns);
   delays_.reaction.record(done_ns - over_ns);
   input_frames_.fetch_add(block.frames, kRelaxed);
-  model_steps_.store(separator_.steps(), kRelaxed);
+  model_steps_.store(separator_->steps(), kRelaxed);
   if (options_.meter) {
     meter_.try_push({.input_peak = peak(chunk.samples), .output_peak = output_peak_});
   }
@@ -180,12 +185,11 @@ int LiveSeparation::take_block(int max_frames) noexcept {
 void LiveSeparation::hand_over() noexcept {
   Stems stems;
   HandOver all;
-  while (separator_.pop(stems)) {
+  while (separator_->pop(stems)) {
     const SampleTime start = stems.start;
     if (all.end_index == 0) all.due_ns = timeline_.due_ns(start.index);
     all.end_index = start.index + stems.frames();
-    const bool background = options_.playback && options_.playback->stem == Stem::kBackground;
-    const AudioChunk heard = stems.stem(background ? 1 : 0);
+    const AudioChunk heard = stems.stem(options_.playback ? options_.playback->stem : 0);
     output_peak_ = std::max(output_peak_, peak(heard.samples));
     if (recording_) record(stems);
     if (playback_ring_) play(heard);
@@ -197,17 +201,14 @@ void LiveSeparation::hand_over() noexcept {
 
 void LiveSeparation::record(const Stems& stems) noexcept {
   const int frames = stems.frames();
-  for (int c = 0; c < channels_; ++c) {
-    const float* speech = stems.stem(0).samples.row(c).data();
-    const float* background = stems.stem(1).samples.row(c).data();
-    for (int i = 0; i < frames; ++i) {
-      float* frame = pairs_.data() + std::ptrdiff_t(i) * 2 * channels_;
-      frame[c] = speech[i];
-      frame[channels_ + c] = background[i];
-    }
+  const int rows = stems.samples.rows;  // a frame of the ring holds them in the same order
+  for (int r = 0; r < rows; ++r) {
+    const float* samples = stems.samples.row(r).data();
+    for (int i = 0; i < frames; ++i)
+      frames_[std::size_t(i) * std::size_t(rows) + std::size_t(r)] = samples[i];
   }
   const std::int64_t index = stems.start.index;
-  stems_ring_.write(pairs_.data(), frames, {index, timeline_.due_ns(index)});
+  stems_ring_.write(frames_.data(), frames, {index, timeline_.due_ns(index)});
 }
 
 void LiveSeparation::play(const AudioChunk& stem) noexcept {
@@ -226,9 +227,9 @@ void LiveSeparation::play_resampled(const AudioChunk& chunk) noexcept {
 }
 
 void LiveSeparation::finish_input() noexcept {
-  separator_.flush();
+  separator_->flush();
   hand_over();
-  model_steps_.store(separator_.steps(), kRelaxed);
+  model_steps_.store(separator_->steps(), kRelaxed);
   if (!playback_ring_) return;
   playback_resampler_->flush();
   AudioChunk chunk;
@@ -273,7 +274,7 @@ bool LiveSeparation::write_block() {
   std::copy(block.second.begin(), block.second.end(),
             written_.begin() + std::ptrdiff_t(block.first.size()));
   stems_ring_.consume(block.frames);
-  recording_->write_pairs(written_.data(), block.frames);
+  recording_->write_interleaved(written_.data(), block.frames);
   next_index_ = block.time.index + block.frames;
   written_frames_.fetch_add(block.frames, kRelaxed);
 

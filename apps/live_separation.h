@@ -8,10 +8,11 @@
 #include <optional>
 #include <vector>
 
+#include "apps/separation_model.h"
 #include "apps/stem_writer.h"
 #include "apps/timeline.h"
 #include "dsp/resampler.h"
-#include "models/separator.h"
+#include "models/stem_separator.h"
 #include "rt/audio_ring.h"
 #include "rt/event_queue.h"
 #include "rt/latency.h"
@@ -21,15 +22,15 @@ namespace runnel::apps {
 
 /// One stem for a device.
 struct LivePlayback {
-  Stem stem = Stem::kSpeech;
+  int stem = 0;  // its number
   int rate_hz = 0;
   int channels = 0;
 };
 
 struct LiveOptions {
-  models::SeparatorOptions separation{};
-  int block_frames = 256;     // most frames that one worker step takes
-  double ring_seconds = 1.0;  // of input held during an overload before audio is lost
+  int block_frames = 256;      // most frames that one worker step takes
+  double ring_seconds = 1.0;   // of input held during an overload before audio is lost
+  double hop_seconds = 0.016;  // of the model: the deadline of a reaction
   std::optional<LivePlayback> playback{};
   std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
   int realtime_priority = 0;
@@ -71,7 +72,7 @@ struct LiveCounters {
 
 /// One chunk's way, in the order of the functions below:
 ///
-///   device callback or SourcePump ─► input() ─► worker: take_block ─► Separator ─► hand_over
+///   device callback or SourcePump ─► input() ─► worker: take_block ─► separator ─► hand_over
 ///        ─► stems ring ─► writer: write_block ─► StemWriter
 ///        └► Resampler ─► playback() ─► device callback
 ///
@@ -80,8 +81,9 @@ struct LiveCounters {
 /// the recording what was lost is silence, so its time stays true.
 class LiveSeparation {
  public:
-  /// `recording` may be null (nothing is written) and outlives this. Throws as Separator does.
-  LiveSeparation(std::shared_ptr<const models::gtcrn::Weights> weights, int rate_hz, int channels,
+  /// `recording` may be null (nothing is written) and outlives this. Throws what `make` throws,
+  /// and std::invalid_argument if its stems are not those of `recording`.
+  LiveSeparation(const SeparatorFactory& make, int rate_hz, int channels,
                  const LiveOptions& options, StemWriter* recording);
   /// Stops; what is queued is lost unless end_input() and wait() came before.
   ~LiveSeparation();
@@ -101,7 +103,7 @@ class LiveSeparation {
   /// After end_input(): returns when everything is written; throws what the writer met.
   void wait();
 
-  const models::Separator& separator() const noexcept { return separator_; }
+  const models::StemSeparator& separator() const noexcept { return *separator_; }
   const LiveDelays& delays() const noexcept { return delays_; }
   LiveCounters counters() const noexcept;
   rt::WorkerGrants grants() const;
@@ -133,9 +135,9 @@ class LiveSeparation {
   const LiveOptions options_;
   const int rate_hz_;
   const int channels_;
-  models::Separator separator_;
+  const std::unique_ptr<models::StemSeparator> separator_;
   rt::AudioRing input_;
-  rt::AudioRing stems_ring_;  // [speech channels, background channels]
+  rt::AudioRing stems_ring_;  // channels: [stems, channels]
   std::unique_ptr<rt::AudioRing> playback_ring_;
   std::unique_ptr<dsp::Resampler> playback_resampler_;
   StemWriter* const recording_;
@@ -143,7 +145,7 @@ class LiveSeparation {
   // The worker's own.
   Timeline timeline_;
   std::vector<float> planar_;  // [channels, block_frames]
-  std::vector<float> pairs_;   // [max_output, 2 · channels]
+  std::vector<float> frames_;  // [max_output, stems, channels]
   std::vector<float> mixed_;   // [resampler's max_output, playback channels]
   float output_peak_ = 0;
   rt::EventQueue<MeterEvent> meter_events_;

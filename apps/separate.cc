@@ -36,10 +36,8 @@ void add_output_flags(CLI::App& app, SeparateOptions& options, Flags& flags) {
   app.add_option("--filename", options.output.filename,
                  "Path under DIR/MODEL, with {track}, {trackext}, {stem}, {ext}")
       ->capture_default_str();
-  app.add_option("--stem", flags.stem, "Write only this stem: speech or background")
-      ->check(CLI::IsMember({"speech", "background"}));
+  app.add_option("--stem", flags.stem, "Write only this stem: speech or background");
   app.add_option("--two-stems", flags.two_stems, "As in Demucs: this stem and its complement")
-      ->check(CLI::IsMember({"speech", "background"}))
       ->excludes("--stem");
   auto* float32 = app.add_flag("--float32", flags.float32, "32-bit float WAV");
   app.add_flag("--int24", flags.int24, "24-bit samples")->excludes(float32);
@@ -90,9 +88,8 @@ void add_live_flags(CLI::App& app, SeparateOptions& options) {
       ->group(group);
   app.add_option("--input-device", options.input_device, "Index or part of a name")->group(group);
   app.add_option("--output-device", options.output_device, "Index or part of a name")->group(group);
-  app.add_option("--play", options.play, "Stem that is played: speech, background or none")
-      ->check(CLI::IsMember({"speech", "background", "none"}))
-      ->capture_default_str()
+  app.add_option("--play", options.play, "Stem that is played, or none (speech)")
+      ->type_name("STEM")
       ->group(group);
   app.add_option("--duration", options.duration_seconds, "Ends after so many seconds of input")
       ->type_name("SECONDS")
@@ -144,7 +141,6 @@ void apply(const Flags& flags, SeparateOptions& options) {
   options.record = !flags.output.empty();
   options.to_stdout = flags.output == "-";
   if (options.record && !options.to_stdout) options.output.folder = flags.output;
-  if (!flags.stem.empty()) options.output.only = parse_stem(flags.stem);
   OutputFormat& format = options.output.format;
   format.flac = flags.flac;
   format.clamp = flags.clip_mode == "clamp";
@@ -156,6 +152,15 @@ void apply(const Flags& flags, SeparateOptions& options) {
   options.separation.channels = flags.channels_mode == "mid" ? Channels::kMid : Channels::kEach;
 }
 
+/// Which of the model's stems are written.
+void choose_stems(const Flags& flags, const SeparationModel& model, SeparateOptions& options) {
+  options.output.stems = model.stems;
+  if (!flags.two_stems.empty()) find_stem(model.stems, flags.two_stems, "--two-stems");
+  if (flags.stem.empty()) return;
+  find_stem(model.stems, flags.stem, "--stem");
+  options.output.stems = {flags.stem};
+}
+
 int run_separate(SeparateOptions& options, const Flags& flags) {
   if (flags.list_models) {
     print_models(stdout);
@@ -163,14 +168,15 @@ int run_separate(SeparateOptions& options, const Flags& flags) {
   }
   apply(flags, options);
   check_combination(options, flags);
-  const SharedWeights weights = models::load_separator(options.model);
+  const SeparationModel model = gtcrn_separation(options.model, options.separation);
+  choose_stems(flags, model, options);
   if (flags.verbose) {
-    std::fprintf(stderr, "model %s (%s), %s\n", options.model.c_str(), weights->label().c_str(),
+    std::fprintf(stderr, "model %s (%s), %s\n", options.model.c_str(), model.label.c_str(),
                  options.realtime || options.inputs[0] == "mic" ? "live" : "as fast as possible");
   }
-  if (options.inputs[0] == "mic") return separate_mic(options, weights);
-  if (options.realtime) return separate_paced(options, weights);
-  return separate_files(options, weights);
+  if (options.inputs[0] == "mic") return separate_mic(options, model);
+  if (options.realtime) return separate_paced(options, model);
+  return separate_files(options, model);
 }
 
 }  // namespace
@@ -188,12 +194,14 @@ Subcommand add_separate(CLI::App& root) {
 }
 
 std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const OutputPlan& plan,
-                                        const OutputPlan::Track& track, int rate_hz, int channels) {
-  if (!options.to_stdout) return plan.open(track, rate_hz, channels);
+                                        const OutputPlan::Track& track,
+                                        const SeparationModel& model, int rate_hz, int channels) {
+  if (!options.to_stdout) return plan.open(track, model.stems, rate_hz, channels);
   rt::SampleFormat format = options.output.format.samples;
   if (options.pipe.raw) format = *options.pipe.raw;
-  auto writer = std::make_unique<StemWriter>(channels, options.output.format.clamp);
-  writer->add(options.output.only.value_or(Stem::kSpeech),
+  auto writer =
+      std::make_unique<StemWriter>(int(model.stems.size()), channels, options.output.format.clamp);
+  writer->add(find_stem(model.stems, options.output.stems[0], "stem"),
               std::make_unique<rt::PipeSink>(rt::PipeSinkOptions{.wav_header = !options.pipe.raw,
                                                                  .rate_hz = rate_hz,
                                                                  .channels = channels,
@@ -204,18 +212,23 @@ std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const Ou
 std::string describe_output(const SeparateOptions& options, const OutputPlan::Track& track) {
   if (options.to_stdout) return "standard output";
   if (track.files.size() == 1) return track.files[0].path.string();
-  const auto& first = track.files[0].path;
-  const auto& second = track.files[1].path;
-  if (first.parent_path() != second.parent_path()) return first.string() + ", " + second.string();
-  return (first.parent_path() / ("{" + first.stem().string() + "," + second.stem().string() + "}"))
-             .string() +
-         first.extension().string();
+  const std::filesystem::path folder = track.files[0].path.parent_path();
+  std::string paths, names;
+  bool is_one_folder = true;
+  for (const OutputPlan::File& file : track.files) {
+    paths += (paths.empty() ? "" : ", ") + file.path.string();
+    names += (names.empty() ? "" : ",") + file.path.stem().string();
+    is_one_folder = is_one_folder && file.path.parent_path() == folder;
+  }
+  if (!is_one_folder) return paths;
+  return (folder / ("{" + names + "}")).string() + track.files[0].path.extension().string();
 }
 
-LiveOptions live_options(const SeparateOptions& options, int rate_hz) {
-  return {.separation = options.separation,
-          .block_frames = options.block_frames,
-          .ring_seconds = options.ring_seconds,
+LiveOptions live_options(const SeparateOptions& options, const SeparationModel& model,
+                         int rate_hz) {
+  return {.block_frames = options.block_frames,
+          .ring_seconds = model.ring_seconds,
+          .hop_seconds = model.hop_seconds,
           .max_frames = std::int64_t(options.duration_seconds * rate_hz),
           .realtime_priority = options.realtime_priority,
           .lock_memory = options.lock_memory};

@@ -49,10 +49,10 @@ struct Job {
 
 class FileSeparation {
  public:
-  FileSeparation(const SeparateOptions& options, const SharedWeights& weights)
+  FileSeparation(const SeparateOptions& options, const SeparationModel& model)
       : options_(options),
-        weights_(weights),
-        plan_(options.output, model_folder_name(options.model), options.inputs),
+        model_(model),
+        plan_(options.output, model.name, options.inputs),
         jobs_(plan_.tracks().size()) {
     for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
   }
@@ -63,14 +63,14 @@ class FileSeparation {
   void work();
   void separate(Job& job);
   void stream(Job& job, rt::AudioSource& source, StemWriter& writer);
-  void write_ready(models::Separator& separator, StemWriter& writer);
+  void write_ready(models::StemSeparator& separator, StemWriter& writer);
   void watch(StatusLine& line);
   void cancel();
   void report(const Job& job) const;
   nlohmann::json stats() const;
 
   const SeparateOptions& options_;
-  const SharedWeights weights_;
+  const SeparationModel& model_;
   const OutputPlan plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> next_{0};
@@ -81,19 +81,18 @@ class FileSeparation {
   const std::int64_t start_ns_ = rt::now_ns();
 };
 
-void FileSeparation::write_ready(models::Separator& separator, StemWriter& writer) {
+void FileSeparation::write_ready(models::StemSeparator& separator, StemWriter& writer) {
   Stems stems;
   while (separator.pop(stems)) writer.write(stems);
 }
 
-/// source → Separator → sinks.
+/// source → separator → sinks.
 void FileSeparation::stream(Job& job, rt::AudioSource& source, StemWriter& writer) {
   const int channels = source.channels();
   const int chunk = options_.inputs[0] == "-" ? options_.block_frames : kFileChunk;
-  models::Separator separator(
-      weights_, {.rate_hz = source.rate_hz(), .channels = channels, .max_chunk = chunk},
-      options_.separation);
-  job.algorithmic = algorithmic_json(separator);
+  const auto separator =
+      model_.separators({.rate_hz = source.rate_hz(), .channels = channels, .max_chunk = chunk});
+  job.algorithmic = algorithmic_json(*separator);
   std::vector<float> interleaved(std::size_t(chunk) * std::size_t(channels));
   std::vector<float> planar(interleaved.size());
   std::exception_ptr failure;
@@ -105,8 +104,8 @@ void FileSeparation::stream(Job& job, rt::AudioSource& source, StemWriter& write
         }
       }
       const std::int64_t before_ns = rt::now_ns();
-      separator.push({{planar.data(), channels, n, chunk}, {job.frames, job.rate_hz}});
-      write_ready(separator, writer);
+      separator->push({{planar.data(), channels, n, chunk}, {job.frames, job.rate_hz}});
+      write_ready(*separator, writer);
       job.compute.record(rt::now_ns() - before_ns);
       job.frames += n;
       job.done_ms.store(std::int64_t(1e3 * job.seconds()), std::memory_order_relaxed);
@@ -114,9 +113,9 @@ void FileSeparation::stream(Job& job, rt::AudioSource& source, StemWriter& write
   } catch (...) {
     failure = std::current_exception();  // of the source: what came before is kept
   }
-  separator.flush();
-  write_ready(separator, writer);
-  job.model_steps = separator.steps();
+  separator->flush();
+  write_ready(*separator, writer);
+  job.model_steps = separator->steps();
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -131,7 +130,7 @@ void FileSeparation::separate(Job& job) {
     job.source = source.get();
     if (stopped_) source->cancel();
   }
-  const auto writer = open_writer(options_, plan_, *job.track, job.rate_hz, job.channels);
+  const auto writer = open_writer(options_, plan_, *job.track, model_, job.rate_hz, job.channels);
   std::exception_ptr failure;
   try {
     stream(job, *source, *writer);
@@ -270,8 +269,8 @@ int FileSeparation::run() {
 
 }  // namespace
 
-int separate_files(const SeparateOptions& options, const SharedWeights& weights) {
-  return FileSeparation(options, weights).run();
+int separate_files(const SeparateOptions& options, const SeparationModel& model) {
+  return FileSeparation(options, model).run();
 }
 
 }  // namespace runnel::apps

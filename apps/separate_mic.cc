@@ -17,7 +17,6 @@ namespace runnel::apps {
 namespace {
 
 constexpr std::int64_t kWatchNs = 50'000'000;
-constexpr double kHopSeconds = 0.016;     // stems come in bursts of one hop
 constexpr double kMarginSeconds = 0.010;  // for the wake-ups of worker and callback
 
 /// The open devices: one stream for both directions where that is possible, otherwise two.
@@ -29,7 +28,8 @@ struct Devices {
 };
 
 rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
-                                         const SeparateOptions& options, int rate_hz) {
+                                         const SeparateOptions& options,
+                                         const SeparationModel& model, int rate_hz) {
   auto resolved =
       rt::resolve(system, {.output_device = system.find_output(options.output_device).index,
                            .rate_hz = rate_hz,
@@ -37,7 +37,8 @@ rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
                            .device_latency_ms = options.device_latency_ms});
   // Just before the next burst there must still be a block in the ring. A device with a large
   // buffer of its own also delivers in bursts of up to that.
-  const double burst_seconds = kHopSeconds + kMarginSeconds + 1e-3 * options.device_latency_ms;
+  const double burst_seconds =
+      model.hop_seconds + kMarginSeconds + 1e-3 * options.device_latency_ms;
   resolved.playback.target_frames =
       int((options.playback_buffer_ms > 0 ? 1e-3 * options.playback_buffer_ms : burst_seconds) *
           resolved.rate_hz) +
@@ -45,7 +46,8 @@ rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
   return resolved;
 }
 
-Devices choose(const rt::AudioSystem& system, const SeparateOptions& options) {
+Devices choose(const rt::AudioSystem& system, const SeparateOptions& options,
+               const SeparationModel& model) {
   Devices devices;
   devices.capture =
       rt::resolve(system, {.input_device = system.find_input(options.input_device).index,
@@ -53,7 +55,7 @@ Devices choose(const rt::AudioSystem& system, const SeparateOptions& options) {
                            .device_latency_ms = options.device_latency_ms});
   devices.plays = options.play != "none";
   if (!devices.plays) return devices;
-  devices.playback = playback_options(system, options, 0);
+  devices.playback = playback_options(system, options, model, 0);
   devices.duplex = devices.playback.output_device == devices.capture.input_device &&
                    devices.playback.rate_hz == devices.capture.rate_hz;
   if (devices.duplex) {
@@ -64,25 +66,29 @@ Devices choose(const rt::AudioSystem& system, const SeparateOptions& options) {
   return devices;
 }
 
+int played_stem(const SeparateOptions& options, const SeparationModel& model) {
+  return options.play.empty() ? 0 : find_stem(model.stems, options.play, "--play");
+}
+
 class MicSession {
  public:
-  MicSession(const SeparateOptions& options, const SharedWeights& weights)
+  MicSession(const SeparateOptions& options, const SeparationModel& model)
       : options_(options),
-        plan_(options.output, model_folder_name(options.model), {"mic"}),
-        devices_(choose(system_, options)) {
+        plan_(options.output, model.name, {"mic"}),
+        devices_(choose(system_, options, model)) {
     if (options.record) {
-      writer_ = open_writer(options, plan_, plan_.tracks()[0], devices_.capture.rate_hz,
+      writer_ = open_writer(options, plan_, plan_.tracks()[0], model, devices_.capture.rate_hz,
                             devices_.capture.input_channels);
     }
-    LiveOptions settings = live_options(options, devices_.capture.rate_hz);
+    LiveOptions settings = live_options(options, model, devices_.capture.rate_hz);
     settings.meter = true;
     if (devices_.plays) {
-      settings.playback = {.stem = parse_stem(options.play),
+      settings.playback = {.stem = played_stem(options, model),
                            .rate_hz = devices_.playback.rate_hz,
                            .channels = devices_.playback.output_channels};
     }
     live_ =
-        std::make_unique<LiveSeparation>(weights, devices_.capture.rate_hz,
+        std::make_unique<LiveSeparation>(model.separators, devices_.capture.rate_hz,
                                          devices_.capture.input_channels, settings, writer_.get());
     open_streams();
   }
@@ -171,11 +177,11 @@ int MicSession::run() {
 
 }  // namespace
 
-int separate_mic(const SeparateOptions& options, const SharedWeights& weights) {
+int separate_mic(const SeparateOptions& options, const SeparationModel& model) {
   if (options.play == "none" && !options.record) {
     throw UsageError("separate mic: --play none without -o would do nothing");
   }
-  return MicSession(options, weights).run();
+  return MicSession(options, model).run();
 }
 
 }  // namespace runnel::apps

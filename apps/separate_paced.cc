@@ -27,16 +27,18 @@ void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSigna
 
 }  // namespace
 
-int separate_paced(const SeparateOptions& options, const SharedWeights& weights) {
+int separate_paced(const SeparateOptions& options, const SeparationModel& model) {
   const rt::StopSignal stop;
-  const OutputPlan plan(options.output, model_folder_name(options.model), options.inputs);
+  const OutputPlan plan(options.output, model.name, options.inputs);
   const OutputPlan::Track& track = plan.tracks()[0];
   const auto source = rt::open_source(track.input, options.pipe);
-  const auto writer = open_writer(options, plan, track, source->rate_hz(), source->channels());
+  const auto writer =
+      open_writer(options, plan, track, model, source->rate_hz(), source->channels());
 
-  LiveOptions live_settings = live_options(options, source->rate_hz());
+  LiveOptions live_settings = live_options(options, model, source->rate_hz());
   live_settings.meter = true;
-  LiveSeparation live(weights, source->rate_hz(), source->channels(), live_settings, writer.get());
+  LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
+                      writer.get());
   live.start();
   rt::SourcePump pump(*source, live.input(),
                       {.block_frames = options.block_frames, .realtime = true});

@@ -1,26 +1,15 @@
 // Where the separated stems go: one sink each, or nowhere.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "engine/view.h"
 #include "rt/sink.h"
 
 namespace runnel::apps {
-
-enum class Stem { kSpeech, kBackground };
-inline constexpr std::array kStems = {Stem::kSpeech, Stem::kBackground};
-
-/// "speech", "background"
-std::string_view name(Stem stem);
-/// Throws UsageError for another word.
-Stem parse_stem(const std::string& word);
 
 /// How samples lie in the output.
 struct OutputFormat {
@@ -31,21 +20,23 @@ struct OutputFormat {
   std::string extension() const { return flac ? "flac" : "wav"; }
 };
 
-/// Interleaves stems into their sinks. One thread.
+/// Interleaves stems, known by their number in the model's order, into their sinks. One thread.
 class StemWriter {
  public:
-  explicit StemWriter(int channels, bool clamp = false) : channels_(channels), clamp_(clamp) {}
+  StemWriter(int stems, int channels, bool clamp = false)
+      : channels_(channels), clamp_(clamp), sinks_(std::size_t(stems)) {}
 
   /// A stem without a sink is thrown away.
-  void add(Stem stem, std::unique_ptr<rt::AudioSink> sink);
+  void add(int stem, std::unique_ptr<rt::AudioSink> sink);
 
+  int stems() const noexcept { return int(sinks_.size()); }
   int channels() const noexcept { return channels_; }
   std::int64_t frames() const noexcept { return frames_; }
 
   /// Throws what the sinks throw.
   void write(const Stems& stems);
-  /// Frames of [speech channels, background channels], interleaved.
-  void write_pairs(const float* interleaved, int frames);
+  /// Frames of [stems, channels], interleaved.
+  void write_interleaved(const float* interleaved, int frames);
   void write_silence(std::int64_t frames);
   /// Finishes every sink, even if one fails; then rethrows the first failure.
   void finish();
@@ -57,7 +48,7 @@ class StemWriter {
 
   const int channels_;
   const bool clamp_;
-  std::array<std::unique_ptr<rt::AudioSink>, 2> sinks_;
+  std::vector<std::unique_ptr<rt::AudioSink>> sinks_;  // of each stem; null: thrown away
   std::vector<float> interleaved_;
   std::int64_t frames_ = 0;
 };
