@@ -9,6 +9,7 @@
 #include "engine/kernels/attention.h"
 #include "engine/kernels/matrix.h"
 #include "engine/kernels/rows.h"
+#include "engine/kernels/taps.h"
 #include "engine/page_buffer.h"
 #include "engine/thread_pool.h"
 
@@ -23,6 +24,7 @@ class Executor {
         matrix(matrix_kernels(isa)),
         rows(row_kernels(isa)),
         attention(attention_kernels(isa)),
+        taps(tap_kernels(isa)),
         amx(amx_kernels(isa)),
         pool(threads),
         scratch_bytes_((scratch_bytes + 4095) / 4096 * 4096 + 4096),
@@ -32,6 +34,7 @@ class Executor {
   const MatrixKernels& matrix;
   const RowKernels& rows;
   const AttentionKernels& attention;
+  const TapKernels& taps;
   const AmxKernels* const amx;  // null: no tiles
   ThreadPool pool;
 

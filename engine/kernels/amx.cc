@@ -94,6 +94,7 @@ const AmxKernels* amx_kernels(Isa isa) {
       .strips_to_int8 = tiles::strips_to_int8,
       .prepare_attention = tiles::prepare_attention,
       .attend = tiles::attend,
+      .multiply_taps = tiles::multiply_taps,
       .run_tiles_bf16 = tiles::run_tiles_bf16,
       .run_tiles_int8 = tiles::run_tiles_int8,
   };

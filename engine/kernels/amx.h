@@ -11,6 +11,7 @@
 
 #include "engine/isa.h"
 #include "engine/kernels/rows.h"
+#include "engine/kernels/taps.h"
 
 namespace runnel::engine {
 
@@ -71,6 +72,11 @@ struct AmxKernels {
   /// [first, first + count), first and count multiples of 16. scratch: kAttentionScratch bytes.
   void (*prepare_attention)(const TileAttention& head) noexcept;
   void (*attend)(const TileAttention& head, int first, int count, std::byte* scratch) noexcept;
+
+  /// Products of bfloat16 rows, x_stride and tap_stride any, panels of bfloat16. Reads kTapSlack
+  /// values behind the last tap's inputs and kTapRowSlack rows behind the last, all finite.
+  /// scratch: kTileScratch bytes.
+  void (*multiply_taps)(const TapProduct& product, std::byte* scratch) noexcept;
 
   /// `rounds` of independent tile products in registers; returns the operations done.
   std::int64_t (*run_tiles_bf16)(int rounds) noexcept;

@@ -10,22 +10,6 @@ namespace {
 
 constexpr int kBlock = 32;  // rows and columns of a product's inner block: 2 × 2 tiles
 
-/// GELU within 2e-4 (bfloat16 holds no more): Φ(x) − ½ as an odd polynomial, x clamped to ±4.
-inline __m512 gelu(__m512 x) noexcept {
-  const __m512 clamped =
-      _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
-  const __m512 u = _mm512_mul_ps(clamped, clamped);
-  __m512 p = _mm512_set1_ps(-1.5178812651228668e-09f);
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(1.1821150991409013e-07f));
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(-4.023564088129206e-06f));
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(7.980549708008766e-05f));
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(-0.0010431131813675165f));
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(0.009649641811847687f));
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(-0.06615562736988068f));
-  p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(0.3988402783870697f));
-  return _mm512_mul_ps(x, _mm512_fmadd_ps(p, clamped, _mm512_set1_ps(0.5f)));
-}
-
 /// SiLU within 1e-4: x / (1 + 2^(−x · log2 e)).
 inline __m512 silu(__m512 x) noexcept {
   const __m512 t = _mm512_max_ps(

@@ -1,6 +1,7 @@
 // HTDemucs: a segment of the mix in, a segment of every stem out.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -12,6 +13,14 @@
 #include "models/segment_model.h"
 
 namespace runnel::models::htdemucs {
+
+/// How long the parts of a segment took, in ms.
+struct SegmentTimes {
+  static constexpr int kMostLayers = 8;
+  double analysis = 0, transformer = 0, synthesis = 0;
+  std::array<double, kMostLayers> spectral_encoder{}, temporal_encoder{};
+  std::array<double, kMostLayers> spectral_decoder{}, temporal_decoder{};
+};
 
 /// A bag of networks on one workspace and one set of threads. Weights are packed and everything is
 /// allocated by the constructor.
@@ -35,6 +44,8 @@ class Network final : public SegmentModel {
   int threads() const noexcept;
   std::size_t weight_bytes() const noexcept;
   std::size_t scratch_bytes() const noexcept;
+  /// Of the last run (of a bag: its last model).
+  const SegmentTimes& last_times() const noexcept;
 
  private:
   struct Impl;

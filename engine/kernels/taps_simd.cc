@@ -1,0 +1,154 @@
+// The vector version, written once on Highway and compiled for each instruction set.
+#include <algorithm>
+
+#include "engine/kernels/taps.h"
+#include "engine/kernels/taps_plain.h"
+
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/kernels/taps_simd.cc"
+#include "hwy/foreach_target.h"
+// foreach_target must come first.
+#include "engine/kernels/simd_math-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace runnel::engine {
+namespace HWY_NAMESPACE {
+#if HWY_TARGET == HWY_SCALAR  // the compiler's baseline: the plain kernels serve it
+const TapKernels& tap_table() { return plain_tap_kernels(); }
+#else
+namespace {
+
+using Kind = TapFinish::Kind;
+using D = hn::ScalableTag<float>;
+using V = hn::VFromD<D>;
+constexpr int kLanes = int(hn::MaxLanes(D()));
+
+/// `count` lanes, the others 0.
+HWY_INLINE V load(const float* from, int count) {
+  return count >= kLanes ? hn::LoadU(D(), from) : load_part(D(), from, count, 0.0f);
+}
+
+HWY_INLINE V load_bf16(const std::uint16_t* from, int count) {
+  const hn::Rebind<std::uint16_t, D> narrow;
+  const hn::RebindToUnsigned<D> wide;
+  alignas(64) std::uint16_t part[kLanes] = {};
+  if (count < kLanes) {
+    std::copy_n(from, count, part);
+    from = part;
+  }
+  return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(narrow, from))));
+}
+
+HWY_INLINE void store_bf16(V v, std::uint16_t* to, int count) {
+  const hn::RebindToUnsigned<D> wide;
+  const hn::Rebind<std::uint16_t, D> narrow;
+  const auto bits = hn::BitCast(wide, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(wide, 1u));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(wide, 0x7FFFu))));
+  // A NaN keeps its sign and upper bits and becomes quiet.
+  const auto quiet = hn::Or(hn::ShiftRight<16>(bits), hn::Set(wide, 0x40u));
+  const auto is_nan = hn::Gt(hn::And(bits, hn::Set(wide, 0x7FFFFFFFu)), hn::Set(wide, 0x7F800000u));
+  const auto out = hn::DemoteTo(
+      narrow, hn::BitCast(hn::RebindToSigned<D>(), hn::IfThenElse(is_nan, quiet, rounded)));
+  if (count >= kLanes) return hn::StoreU(out, narrow, to);
+  alignas(64) std::uint16_t part[kLanes];
+  hn::Store(out, narrow, part);
+  std::copy_n(part, count, to);
+}
+
+HWY_INLINE V affine(const float* row, const TapFinish& f, int column, int count) {
+  V t = load(row + column, count);
+  if (f.gain) t = hn::Mul(t, load(f.gain + column, count));
+  return f.bias ? hn::Add(t, load(f.bias + column, count)) : t;
+}
+
+template <Kind kKind>
+void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& f) noexcept {
+  const D d;
+  double moments[2] = {0, 0};
+  for (int r = 0; r < rows; ++r) {
+    const float* row = x + r * x_stride;
+    V sum = hn::Zero(d), squares = hn::Zero(d);
+    for (int c = 0; c < f.cols; c += kLanes) {
+      const int count = f.cols - c;
+      V t;
+      if constexpr (kKind == Kind::kGlu) {
+        const int value = c / 16 * 32 + c % 16;
+        const V gate = affine(row, f, value + 16, count);
+        const V e = exp2_of(hn::Min(hn::Set(d, 126.0f), hn::Mul(gate, hn::Set(d, -kLog2e))));
+        t = hn::Div(affine(row, f, value, count), hn::Add(hn::Set(d, 1.0f), e));
+      } else {
+        t = affine(row, f, c, count);
+      }
+      if constexpr (kKind == Kind::kGelu) t = gelu(t);
+      if constexpr (kKind == Kind::kMoments || kKind == Kind::kLinear) {
+        sum = hn::Add(sum, t);
+        squares = hn::MulAdd(t, t, squares);
+      }
+      if constexpr (kKind == Kind::kMoments) continue;
+      if (f.residual) {
+        const std::ptrdiff_t at = r * f.residual_stride + c;
+        t = hn::Add(t, f.residual_is_bf16
+                           ? load_bf16(static_cast<const std::uint16_t*>(f.residual) + at, count)
+                           : load(static_cast<const float*>(f.residual) + at, count));
+      }
+      if (f.y) {
+        float* to = f.y + r * f.y_stride + c;
+        count >= kLanes ? hn::StoreU(t, d, to) : store_part(t, d, to, count);
+      }
+      if (f.y_bf16) store_bf16(t, f.y_bf16 + r * f.y_bf16_stride + c, count);
+    }
+    if (f.moments) {
+      moments[0] += hn::GetLane(hn::SumOfLanes(d, sum));
+      moments[1] += hn::GetLane(hn::SumOfLanes(d, squares));
+    }
+  }
+  if (f.moments) {
+    f.moments[0] += moments[0];
+    f.moments[1] += moments[1];
+  }
+}
+
+void finish(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& finish) noexcept {
+  switch (finish.kind) {
+    case Kind::kLinear:
+      return finish_rows<Kind::kLinear>(x, x_stride, rows, finish);
+    case Kind::kGelu:
+      return finish_rows<Kind::kGelu>(x, x_stride, rows, finish);
+    case Kind::kGlu:
+      return finish_rows<Kind::kGlu>(x, x_stride, rows, finish);
+    case Kind::kMoments:
+      return finish_rows<Kind::kMoments>(x, x_stride, rows, finish);
+  }
+}
+
+}  // namespace
+
+const TapKernels& tap_table() {
+  static const TapKernels kTable{.finish = finish};
+  return kTable;
+}
+
+#endif  // HWY_TARGET
+}  // namespace HWY_NAMESPACE
+}  // namespace runnel::engine
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace runnel::engine {
+
+const TapKernels& tap_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2) return N_AVX2::tap_table();
+  if (isa >= Isa::kAvx512) return N_AVX3::tap_table();
+#else
+  if (isa != Isa::kGeneric) return HWY_STATIC_DISPATCH(tap_table)();
+#endif
+  return plain_tap_kernels();
+}
+
+}  // namespace runnel::engine
+#endif

@@ -1,0 +1,66 @@
+// DConv's residual branches: a dilated convolution to few channels, and back through a gated unit.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "engine/layers/convolution.h"
+#include "models/layer_reader.h"
+
+namespace runnel::models::htdemucs {
+
+/// Σ and Σ² over the values that a GroupNorm of one group normalises, and what follows from them.
+struct Moments {
+  double sum = 0, squares = 0;
+
+  Moments& operator+=(const Moments& more) noexcept {
+    sum += more.sum;
+    squares += more.squares;
+    return *this;
+  }
+};
+
+/// The rows that a branch works on: one sequence of `channels` values a row.
+struct ResidualRows {
+  float* x = nullptr;               // [rows, channels]
+  engine::Operand operand{};        // the same, with `dilation` zero rows at either side
+  std::ptrdiff_t operand_row0 = 0;  // where row 0 begins
+  float* hidden = nullptr;          // [rows, hidden_stride]
+  engine::Operand activated{};      // [rows + slack, hidden_stride]
+  int rows = 0;
+};
+
+/// x + layer_scale · GLU(GroupNorm(W₂ GELU(GroupNorm(W₁ ∗ x)))); both norms are over all rows and
+/// channels, so a run has three passes, each over any blocks of rows (demucs.py, DConv).
+class ResidualBranch {
+ public:
+  /// Reads name.0 … name.6. Throws std::runtime_error naming a missing or misshapen tensor.
+  ResidualBranch(const LayerReader& reader, const std::string& name, int channels, int hidden,
+                 int dilation, bool bf16);
+
+  int hidden_stride() const noexcept { return (hidden_ + 7) / 8 * 8; }
+  std::size_t bytes() const noexcept { return narrow_.bytes() + widen_.bytes(); }
+
+  /// W₁ ∗ x of rows [first, first + count) into `hidden`. Returns its moments.
+  Moments narrow(engine::Executor& executor, int thread, const ResidualRows& rows, int first,
+                 int count) const noexcept;
+  /// Their GELU, given the moments of all rows, into `activated`; returns the moments of W₂ times
+  /// it.
+  Moments activate(engine::Executor& executor, int thread, const ResidualRows& rows, int first,
+                   int count, const Moments& of_hidden) const noexcept;
+  /// Adds the branch to x and writes the sum to `operand` too.
+  void add(engine::Executor& executor, int thread, const ResidualRows& rows, int first, int count,
+           const Moments& of_widened) const noexcept;
+
+ private:
+  int channels_, hidden_, dilation_;
+  engine::Convolution narrow_;                      // [hidden, 3 taps, channels]
+  AlignedVector<float> hidden_gain_, hidden_bias_;  // GroupNorm's weight and bias [hidden]
+  engine::Convolution widen_;                       // [2 · channels, hidden], gated
+  // GroupNorm's weight and bias by column, with LayerScale in the values'.
+  AlignedVector<float> gain_, bias_;
+};
+
+inline constexpr int kMostColumns = 4096;  // of a gated unit, for scratch on the stack
+
+}  // namespace runnel::models::htdemucs

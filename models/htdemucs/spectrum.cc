@@ -1,0 +1,150 @@
+#include "models/htdemucs/spectrum.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "dsp/window.h"
+
+namespace runnel::models::htdemucs {
+namespace {
+
+constexpr int kHops = 24;  // of a task of synthesis: three frames more are transformed
+
+/// Sample i of x [n] reflected at its ends, which counts neither end twice.
+float reflected(const float* x, int n, int i) noexcept {
+  if (n == 1) return x[0];
+  const int period = 2 * (n - 1);
+  i = ((i % period) + period) % period;
+  return x[i < n ? i : period - i];
+}
+
+}  // namespace
+
+Spectrum::Spectrum(const Config& c, int samples, engine::Executor& executor)
+    : nfft_(c.nfft),
+      hop_(c.nfft / 4),
+      channels_(c.audio_channels),
+      stems_(int(c.sources.size())),
+      samples_(samples),
+      frames_((samples + hop_ - 1) / hop_),
+      bins_stride_(aligned_stride<std::complex<float>>(nfft_ / 2 + 1)),
+      executor_(executor),
+      fft_(dsp::shared_fft(nfft_)),
+      spectrum_(std::size_t(frames_) * std::size_t(nfft_) * std::size_t(channels_)),
+      moments_(std::size_t(frames_) * 2),
+      gain_(std::size_t(nfft_) * std::size_t(channels_)),
+      bias_(gain_.size()) {
+  const auto hann = dsp::make_window(dsp::WindowKind::kHann, nfft_);
+  // Σ of the squared window over the four frames of a sample is 3/2; √nfft undoes the division.
+  const double undo = std::sqrt(double(nfft_)) / nfft_ / 1.5;
+  for (const float w : hann) {
+    window_.push_back(float(w / std::sqrt(double(nfft_))));
+    synthesis_.push_back(float(w * undo));
+  }
+  for (int i = 0; i < executor.pool.threads(); ++i) {
+    Scratch& s = scratch_.emplace_back();
+    s.samples.resize(std::size_t(nfft_));
+    s.bins.resize(std::size_t(bins_stride_) * std::size_t(std::max(channels_, 2)));
+    s.fft.resize(std::size_t(fft_->scratch_size()));
+    s.sum.resize(std::size_t(kHops + 3) * std::size_t(hop_));
+  }
+}
+
+Spectrum::Normal Spectrum::analyse(MatrixView<const float> mix, RowImage& out, int side) noexcept {
+  const int half = nfft_ / 2, width = half * channels_ * 2;
+  executor_.pool.run(frames_, [&](int t, int thread) {
+    Scratch& s = scratch_[std::size_t(thread)];
+    float* row = spectrum_.data() + std::ptrdiff_t(t) * width;
+    const int begin = hop_ * t - hop_ / 2 * 3;
+    for (int c = 0; c < channels_; ++c) {
+      const float* x = mix.row(c).data();
+      const bool inside = begin >= 0 && begin + nfft_ <= samples_;
+      for (int i = 0; i < nfft_; ++i) {
+        const float sample = inside ? x[begin + i] : reflected(x, samples_, begin + i);
+        s.samples[std::size_t(i)] = sample * window_[std::size_t(i)];
+      }
+      fft_->forward(s.samples.data(), s.bins.data(), s.fft.data());
+      for (int f = 0; f < half; ++f) {
+        row[(f * channels_ + c) * 2] = s.bins[std::size_t(f)].real();
+        row[(f * channels_ + c) * 2 + 1] = s.bins[std::size_t(f)].imag();
+      }
+    }
+    double* moments = moments_.data() + 2 * t;
+    moments[0] = moments[1] = 0;
+    executor_.taps.finish(
+        row, width, 1,
+        {.kind = engine::TapFinish::Kind::kMoments, .cols = width, .moments = moments});
+  });
+  double sum = 0, squares = 0;
+  for (int t = 0; t < frames_; ++t) {
+    sum += moments_[std::size_t(2 * t)];
+    squares += moments_[std::size_t(2 * t + 1)];
+  }
+  const double count = double(frames_) * width, mean = sum / count;
+  const double deviation = std::sqrt(std::max(0.0, squares - sum * mean) / (count - 1));
+  const Normal normal{float(mean), float(1 / (1e-5 + deviation))};
+  std::fill(gain_.begin(), gain_.end(), normal.scale);
+  std::fill(bias_.begin(), bias_.end(), -normal.mean * normal.scale);
+  executor_.pool.run(frames_, [&](int t, int) {
+    engine::TapFinish finish{.gain = gain_.data(), .bias = bias_.data(), .cols = width};
+    write_to(finish, out.operand(), out.place(0, t) + side, width);
+    executor_.taps.finish(spectrum_.data() + std::ptrdiff_t(t) * width, width, 1, finish);
+  });
+  return {normal.mean, float(deviation)};
+}
+
+void Spectrum::synthesise_block(int block, const float* spectral, const Normal& normal, int row,
+                                float* out, Scratch& s) const noexcept {
+  const int half = nfft_ / 2, width = stems_ * channels_ * 2;
+  const int begin = block * kHops * hop_, end = std::min(samples_, begin + kHops * hop_);
+  // Frame t covers [hop · t − 3/2 hop, … + nfft): those that reach the block.
+  const int shift = hop_ / 2 * 3;
+  const int first = std::max(0, (begin + shift - nfft_) / hop_ + 1);
+  const int last = std::min(frames_, (end + shift - 1) / hop_ + 1);
+  std::fill(s.sum.begin(), s.sum.end(), 0.0f);
+  for (int t = first; t < last; ++t) {
+    const float* values = spectral + std::ptrdiff_t(t) * half * width + 2 * row;
+    for (int f = 0; f < half; ++f) {
+      s.bins[std::size_t(f)] = {values[std::ptrdiff_t(f) * width] * normal.scale + normal.mean,
+                                values[std::ptrdiff_t(f) * width + 1] * normal.scale + normal.mean};
+    }
+    s.bins[std::size_t(half)] = 0;
+    fft_->inverse(s.bins.data(), s.samples.data(), s.fft.data());
+    const int at = hop_ * t - shift - begin;  // in the block
+    const int from = std::max(0, -at), to = std::min(nfft_, end - begin - at);
+    for (int i = from; i < to; ++i) {
+      s.sum[std::size_t(at + i)] += s.samples[std::size_t(i)] * synthesis_[std::size_t(i)];
+    }
+  }
+  std::copy_n(s.sum.data(), end - begin, out + begin);
+}
+
+void Spectrum::synthesise(const float* spectral, const Normal& spectral_normal,
+                          const float* temporal, const Normal& temporal_normal, StemSet wanted,
+                          MatrixView<float> out) noexcept {
+  const int rows = stems_ * channels_, blocks = (samples_ + kHops * hop_ - 1) / (kHops * hop_);
+  executor_.pool.run(blocks, [&](int block, int thread) {
+    Scratch& s = scratch_[std::size_t(thread)];
+    const int begin = block * kHops * hop_, end = std::min(samples_, begin + kHops * hop_);
+    for (int row = 0; row < rows; ++row) {
+      if ((wanted >> (row / channels_) & 1) == 0) continue;
+      float* y = out.row(row).data();
+      synthesise_block(block, spectral, spectral_normal, row, y, s);
+      for (int i = begin; i < end; ++i) {
+        y[i] +=
+            temporal[std::ptrdiff_t(i) * rows + row] * temporal_normal.scale + temporal_normal.mean;
+      }
+    }
+  });
+}
+
+std::size_t Spectrum::bytes() const noexcept {
+  std::size_t values = window_.size() + synthesis_.size() + spectrum_.size() + gain_.size() +
+                       bias_.size() + 2 * moments_.size();
+  for (const Scratch& s : scratch_) {
+    values += s.samples.size() + s.sum.size() + 2 * (s.bins.size() + s.fft.size());
+  }
+  return values * sizeof(float);
+}
+
+}  // namespace runnel::models::htdemucs
