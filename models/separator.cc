@@ -1,7 +1,6 @@
 #include "models/separator.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <complex>
 #include <deque>
@@ -11,117 +10,62 @@
 #include "dsp/istft.h"
 #include "dsp/resampler.h"
 #include "dsp/stft.h"
+#include "models/clean_samples.h"
 #include "models/gtcrn/network.h"
+#include "models/heard_input.h"
+#include "models/sample_ring.h"
+#include "models/stream_times.h"
 
 namespace runnel::models {
 namespace {
 
-/// Where the input's time stamps jump: from `position` on, counted in pushed samples, the index is
-/// position + offset.
-struct Jump {
-  std::int64_t position = 0;
-  std::int64_t offset = 0;
-};
-
 /// What has been pushed and not yet handed out, with its time: a ring of fixed size.
 class DryInput {
  public:
-  DryInput(int channels, int capacity)
-      : channels_(channels), capacity_(capacity), samples_(std::size_t(channels) * capacity) {}
+  DryInput(int channels, int capacity) : ring_(channels, capacity) {}
 
-  /// Keeps a copy of `chunk` in which what is no number is 0 and nothing exceeds kLoudest.
   void push(const AudioChunk& chunk) noexcept {
-    const std::int64_t offset = chunk.start.index - pushed_;
-    if (offset != newest_offset_) {
-      if (jump_count_ == kMaxJumps) {  // far more jumps than a delay holds blocks: join the last
-        jump(jump_count_ - 1).offset = offset;
-      } else {
-        jump(jump_count_++) = {pushed_, offset};
-      }
-      newest_offset_ = offset;
-    }
-    for (int c = 0; c < channels_; ++c) {
+    for (int c = 0; c < ring_.rows(); ++c) {
       const float* from = chunk.samples.row(c).data();
-      for_each_run(pushed_, chunk.frames(), [&](int at, int first, int n) {
-        float* to = channel(c) + at;
-        for (int i = 0; i < n; ++i) {
-          const float x = from[first + i];
-          to[i] = std::isfinite(x) ? std::clamp(x, -kLoudest, kLoudest) : 0.0f;
-        }
+      ring_.for_each_run(times_.pushed(), chunk.frames(), [&](int at, int first, int n) {
+        copy_clean(from + first, n, ring_.row(c) + at);
       });
     }
-    pushed_ += chunk.frames();
+    times_.push(chunk.start.index, chunk.frames());
   }
 
   /// The newest pushed samples, at most up to the end of the ring: false if there is nothing to
   /// see.
   bool view(std::int64_t from, int rate_hz, AudioChunk& chunk) const noexcept {
-    const int at = int(from % capacity_);
-    const int n = int(std::min<std::int64_t>(pushed_ - from, capacity_ - at));
-    chunk = {{samples_.data() + at, channels_, n, capacity_}, {from + newest_offset_, rate_hz}};
-    return n > 0;
+    chunk = {ring_.view(from, times_.pushed() - from), {times_.newest_index(from), rate_hz}};
+    return chunk.frames() > 0;
   }
 
-  /// Samples from taken() on that can be taken at once: not more than n, without a jump.
-  int takeable(int n) noexcept {
-    while (jump_count_ > 0 && jump(0).position <= taken_) {
-      offset_ = jump(0).offset;
-      first_jump_ = (first_jump_ + 1) % kMaxJumps;
-      --jump_count_;
-    }
-    std::int64_t most = std::min<std::int64_t>(n, pushed_ - taken_);
-    if (jump_count_ > 0) most = std::min(most, jump(0).position - taken_);
-    return int(most);
-  }
+  /// Samples that can be taken at once: not more than n, without a jump.
+  int takeable(int n) noexcept { return times_.takeable(n); }
 
-  /// Takes n samples: calls visit(dry samples of channel c, index of the first, how many).
+  /// Takes n samples: calls visit(channel c, its dry samples, index of the first, how many).
   template <class Visit>
   void take(int n, Visit visit) noexcept {
-    for (int c = 0; c < channels_; ++c) {
-      for_each_run(taken_, n,
-                   [&](int at, int first, int count) { visit(c, channel(c) + at, first, count); });
+    for (int c = 0; c < ring_.rows(); ++c) {
+      ring_.for_each_run(times_.taken(), n, [&](int at, int first, int count) {
+        visit(c, ring_.row(c) + at, first, count);
+      });
     }
-    taken_ += n;
+    times_.take(n);
   }
 
-  std::int64_t index() const noexcept { return taken_ + offset_; }
-  std::int64_t pushed() const noexcept { return pushed_; }
-
-  void reset() noexcept {
-    pushed_ = taken_ = offset_ = newest_offset_ = 0;
-    first_jump_ = jump_count_ = 0;
-  }
-
-  std::size_t bytes() const noexcept { return samples_.size() * sizeof(float); }
+  std::int64_t index() const noexcept { return times_.index(); }
+  void reset() noexcept { times_ = {}; }
+  std::size_t bytes() const noexcept { return ring_.bytes(); }
 
  private:
-  static constexpr float kLoudest = 1000.0f;  // 60 dB above full scale
-  static constexpr int kMaxJumps = 64;
-
-  float* channel(int c) noexcept { return samples_.data() + std::size_t(c) * capacity_; }
-  Jump& jump(int i) noexcept { return jumps_[std::size_t((first_jump_ + i) % kMaxJumps)]; }
-
-  /// The one or two runs of the ring that hold `n` samples from `position` on.
-  template <class Run>
-  void for_each_run(std::int64_t position, int n, Run run) const noexcept {
-    const int at = int(position % capacity_), first = std::min(n, capacity_ - at);
-    run(at, 0, first);
-    if (n > first) run(0, first, n - first);
-  }
-
-  int channels_;
-  int capacity_;
-  std::vector<float> samples_;  // [channels, capacity]
-  std::int64_t pushed_ = 0, taken_ = 0;
-  std::int64_t offset_ = 0, newest_offset_ = 0;  // index − position, at taken_ and at pushed_
-  std::array<Jump, kMaxJumps> jumps_;
-  int first_jump_ = 0, jump_count_ = 0;
+  SampleRing ring_;
+  StreamTimes times_;
 };
 
 void check(const SeparatorFormat& format, const SeparatorOptions& options) {
-  if (format.rate_hz <= 0 || format.channels <= 0 || format.max_chunk <= 0) {
-    throw std::invalid_argument("separator: rate, channels and max_chunk must be positive");
-  }
+  check_format("separator", format);
   if (!(options.attenuation_limit_db >= 0)) {
     throw std::invalid_argument("separator: the attenuation limit must be 0 dB or more");
   }

@@ -23,6 +23,10 @@ struct SlidingOptions {
 /// Every hop the model sees the last `model.samples()` samples (zeros before the start) and hands
 /// out the hop that ends `lookahead` before the newest sample; neighbouring runs are cross-faded so
 /// that seams don't click. Normalised by running statistics. Rates and channels as TrackSeparator.
+///
+/// After an overload, push all that waits as one chunk: one run then hands out all of its hops (as
+/// many as leave a quarter of the segment as context), so the delay comes back. Chunks up to a hop
+/// give the same output whatever their size.
 class SlidingSeparator final : public StemSeparator {
  public:
   /// Throws std::invalid_argument on formats or options out of range (hop + lookahead must fit into

@@ -23,7 +23,7 @@ class TrackStatistics {
  public:
   TrackStatistics(const SegmentModel& model, const SeparatorFormat& format);
   ~TrackStatistics();
-  void push(const AudioChunk& chunk);
+  void push(const AudioChunk& chunk);  // up to format.max_chunk samples
   /// Of each pair of channels (see TrackSeparator), after the last push.
   std::vector<Normalization> finish();
 
@@ -35,11 +35,12 @@ class TrackStatistics {
 struct TrackOptions {
   StemSet wanted = ~StemSet(0);
   double overlap = 0.25;  // of a segment with the next one, [0, 1)
-  /// 0: the track as it is. n: the mean of n runs, each on the track delayed by 0 to 0.5 s.
+  /// 0: the track as it is. n: the mean of n runs, each on the track delayed by 0 to 0.5 s (of a
+  /// bag, by the same for all models; demucs draws anew for each).
   int shifts = 0;
   std::uint64_t seed = 0;  // of the shifts
-  /// A pair of channels each (one: for all of them); empty: running, of what has been heard so far
-  /// (a track's first segment included).
+  /// A pair of channels each (one: for all of them); empty: running, of what has been heard up to
+  /// the end of each segment.
   std::vector<Normalization> normalization{};
 };
 
