@@ -10,6 +10,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// As demucs names its files (remote/files.txt and the .yaml beside it): signature of the training
+// and the first digits of the SHA-256.
+constexpr std::string_view kDemucs[] = {"955717e8-8726e21a"};
+constexpr std::string_view kDemucsFineTuned[] = {"f7e0c4bc-ba3fe64a", "d12395a8-e57c48e6",
+                                                 "92cfc3b6-ef3bcb9c", "04573f0d-f3cf25b2"};
+constexpr std::string_view kDemucsSixStems[] = {"5c90dfd2-34c22ccb"};
+constexpr std::string_view kDemucsFolder = "demucs/hybrid_transformer";
+
 // Sizes: what `models pull` fetches, weights as the hub keeps them (large-v3 and turbo in half).
 constexpr std::array kHubModels = {
     HubModel{"whisper-tiny", "openai/whisper-tiny", 155, "99 languages, fastest"},
@@ -31,6 +39,10 @@ constexpr std::array kHubModels = {
              "English live captions"},
     HubModel{"moonshine-streaming-medium", "UsefulSensors/moonshine-streaming-medium", 990,
              "English live captions, most accurate"},
+    HubModel{"htdemucs", kDemucsFolder, 84, "music into drums, bass, other, vocals", kDemucs},
+    HubModel{"htdemucs_ft", kDemucsFolder, 336,
+             "the same by a model for each stem: better, four times the work", kDemucsFineTuned},
+    HubModel{"htdemucs_6s", kDemucsFolder, 55, "and guitar, piano", kDemucsSixStems},
 };
 
 constexpr std::string_view kPrefix = "whisper-";
@@ -51,7 +63,7 @@ const HubModel* find_hub_model(std::string_view name) {
   if (bare == "large") bare = "large-v3";  // as in openai-whisper
   const auto found = std::find_if(kHubModels.begin(), kHubModels.end(), [&](const HubModel& model) {
     const bool is_whisper = model.name.starts_with(kPrefix);
-    return model.name == name || model.repository == name ||
+    return model.name == name || (model.packages.empty() && model.repository == name) ||
            (is_whisper && model.name.substr(kPrefix.size()) == bare);
   });
   return found == kHubModels.end() ? nullptr : &*found;
@@ -86,7 +98,9 @@ std::vector<fs::path> model_folders() {
 std::optional<fs::path> find_pulled(const HubModel& model) {
   for (const fs::path& folder : model_folders()) {
     std::error_code ignored;
-    if (fs::exists(folder / model.name / "config.json", ignored)) return folder / model.name;
+    const std::string file =
+        model.packages.empty() ? "config.json" : std::string(model.name) + ".yaml";
+    if (fs::exists(folder / model.name / file, ignored)) return folder / model.name;
   }
   return {};
 }

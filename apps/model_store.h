@@ -11,20 +11,26 @@
 
 namespace runnel::apps {
 
-/// A model of the public hub.
+/// A model of a public server.
 struct HubModel {
   std::string_view name;        // "whisper-base": folder in the store
-  std::string_view repository;  // "openai/whisper-base"
+  std::string_view repository;  // "openai/whisper-base"; of Demucs the folder of its packages
   int megabytes;                // to download, about
   std::string_view description;
+  /// Of Demucs: the models of the bag, "SIGNATURE-CHECKSUM". Empty: the hub lists the files.
+  std::span<const std::string_view> packages = {};
 
   std::string_view architecture() const noexcept {
+    if (!packages.empty()) return "htdemucs";
     return name.starts_with("moonshine") ? "moonshine" : "whisper";
+  }
+  std::string_view task() const noexcept {
+    return packages.empty() ? "transcription" : "separation";
   }
 };
 
 std::span<const HubModel> hub_models();
-/// By "whisper-base", "base", "turbo", "large", "moonshine-streaming-tiny" or
+/// By "whisper-base", "base", "turbo", "large", "moonshine-streaming-tiny", "htdemucs" or
 /// "openai/whisper-base"; null if there is none.
 const HubModel* find_hub_model(std::string_view name);
 /// "whisper-tiny, whisper-tiny.en, …", for messages.

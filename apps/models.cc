@@ -16,9 +16,15 @@ namespace {
 
 constexpr const char* kExamples = R"(Examples:
   runnel models                     what there is, and what is here
+  runnel models pull htdemucs       what -n htdemucs needs
   runnel models pull whisper-base   from the hub (RUNNEL_HUB: another address) into RUNNEL_MODELS
                                     or ~/.local/share/runnel/models
   runnel models --json | jq '.[].name')";
+
+int rate_of(const HubModel& model) {
+  constexpr int kMusicRateHz = 44100;
+  return model.task() == "separation" ? kMusicRateHz : models::kSpeechRateHz;
+}
 
 nlohmann::json models_json() {
   nlohmann::json list = nlohmann::json::array();
@@ -36,8 +42,8 @@ nlohmann::json models_json() {
     const auto folder = find_pulled(model);
     list.push_back({{"name", model.name},
                     {"architecture", model.architecture()},
-                    {"task", "transcription"},
-                    {"sample_rate_hz", models::kSpeechRateHz},
+                    {"task", model.task()},
+                    {"sample_rate_hz", rate_of(model)},
                     {"embedded", false},
                     {"repository", model.repository},
                     {"download_megabytes", model.megabytes},
@@ -66,7 +72,7 @@ void print_models(std::FILE* file) {
 void print_hub_models(std::FILE* file) {
   std::vector<std::vector<std::string>> rows = {{"NAME", "TASK", "SIZE", "HERE", "DESCRIPTION"}};
   for (const HubModel& model : hub_models()) {
-    rows.push_back({std::string(model.name), "transcription",
+    rows.push_back({std::string(model.name), std::string(model.task()),
                     std::to_string(model.megabytes) + " MB", find_pulled(model) ? "yes" : "no",
                     std::string(model.description)});
   }

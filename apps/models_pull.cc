@@ -28,6 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kHub = "https://huggingface.co";
+constexpr const char* kDemucsServer = "https://dl.fbaipublicfiles.com";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 // The first must be there.
@@ -54,9 +55,9 @@ struct RemoteFile {
   std::string git_sha1;  // of the others: of "blob <bytes>\0" and the content
 };
 
-std::string hub_url() {
+std::string hub_url(const char* usual = kHub) {
   const char* hub = std::getenv("RUNNEL_HUB");
-  std::string url = hub && *hub ? hub : kHub;
+  std::string url = hub && *hub ? hub : usual;
   while (url.ends_with('/')) url.pop_back();
   return url;
 }
@@ -122,7 +123,10 @@ class Pull {
   void download(const std::string& url, const fs::path& path, const std::string& name,
                 std::int64_t bytes, bool resume = true);
   void check(const RemoteFile& file, const fs::path& path) const;
-  void check_space(const std::vector<RemoteFile>& files) const;
+  void check_space(std::int64_t bytes) const;
+  std::int64_t pull_listed();
+  std::int64_t pull_packages();
+  void fetch_package(const std::string& name, const std::string& checksum);
 
   const HubModel& model_;
   const PullOptions& options_;
@@ -146,7 +150,7 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
   ChildProcess curl(words);
   const ChildProcess::Result result = curl.wait([&] {
     if (!line_.enabled() || options_.quiet || bytes == 0) return;
-    const std::int64_t done = size_of(path);
+    const std::int64_t done = std::min(size_of(path), bytes);  // which may be about
     const double wall_s = 1e-9 * double(rt::now_ns() - start_ns);
     const double rate = double(done - old_bytes) / std::max(wall_s, 0.1);
     line_.show(label_ + "/" + name + " " + bar(double(done) / double(bytes), 24) + " " +
@@ -155,7 +159,9 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
   });
   line_.clear();
   if (result.exit_code == 0) return;
-  if (result.exit_code == kCurlRangeError && old_bytes > 0) {  // it cannot resume: from the start
+  // It cannot resume, or has no more than there is: from the start.
+  const bool past_end = result.exit_code == kCurlHttpError && result.out.starts_with("416");
+  if ((result.exit_code == kCurlRangeError || past_end) && old_bytes > 0) {
     fs::remove(path);
     return download(url, path, name, bytes, false);
   }
@@ -280,17 +286,75 @@ void Pull::fetch(const RemoteFile& file) {
   fs::rename(part, whole);
 }
 
-void Pull::check_space(const std::vector<RemoteFile>& files) const {
-  std::int64_t needed = kSpareBytes;
-  for (const RemoteFile& file : files) {
-    const fs::path whole = partial_ / file.name;
-    needed += file.bytes - std::max(size_of(whole), size_of(whole.string() + ".part"));
-  }
+void Pull::check_space(std::int64_t bytes) const {
+  const std::int64_t needed = bytes + kSpareBytes;
   const auto free_bytes = std::int64_t(fs::space(partial_).available);
   if (free_bytes < needed) {
     throw std::runtime_error(partial_.string() + ": expected " + megabytes(needed) +
                              " of free disk, found " + megabytes(free_bytes));
   }
+}
+
+std::int64_t Pull::pull_listed() {
+  const std::vector<RemoteFile> files = list();
+  std::int64_t missing = 0, bytes = 0;
+  for (const RemoteFile& file : files) {
+    const fs::path whole = partial_ / file.name;
+    missing += file.bytes - std::max(size_of(whole), size_of(whole.string() + ".part"));
+  }
+  check_space(missing);
+  for (const RemoteFile& file : files) {
+    fetch(file);
+    bytes += file.bytes;
+  }
+  return bytes;
+}
+
+/// The server gives no list: the name says what a package must be.
+void Pull::fetch_package(const std::string& name, const std::string& sha256) {
+  const fs::path whole = partial_ / name;
+  const fs::path part = whole.string() + ".part";
+  if (fs::exists(whole)) return;  // checked before it got this name
+  const auto found = [&] { return checksum("sha256sum", "", part).substr(0, sha256.size()); };
+  if (size_of(part) == 0 || found() != sha256) {
+    const std::string url =
+        hub_url(kDemucsServer) + "/" + std::string(model_.repository) + "/" + name;
+    const auto about = std::int64_t(model_.megabytes) * 1'000'000;
+    download(url, part, name, about / std::int64_t(model_.packages.size()));
+    if (const std::string is = found(); is != sha256) {
+      fs::remove(part);
+      throw std::runtime_error(label_ + "/" + name + ": expected sha256 " + sha256 +
+                               "… as in its name, found " + is + "…; it was removed, try again");
+    }
+  }
+  fs::rename(part, whole);
+}
+
+/// The packages, and a .yaml that makes them a bag: a model for each stem where there are several.
+std::int64_t Pull::pull_packages() {
+  check_space(std::int64_t(model_.megabytes) * 1'000'000);
+  std::string models, weights;
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < model_.packages.size(); ++i) {
+    const std::string package(model_.packages[i]);
+    const std::size_t dash = package.find('-');
+    fetch_package(package + ".th", package.substr(dash + 1));
+    bytes += size_of(partial_ / (package + ".th"));
+    models += (i > 0 ? ", '" : "'") + package.substr(0, dash) + "'";
+    weights += "- [";
+    for (std::size_t k = 0; k < model_.packages.size(); ++k) {
+      weights += std::string(k > 0 ? ", " : "") + (k == i ? "1" : "0");
+    }
+    weights += "]\n";
+  }
+  std::ofstream yaml(partial_ / (std::string(model_.name) + ".yaml"), std::ios::binary);
+  yaml << "models: [" << models << "]\n";
+  if (model_.packages.size() > 1) yaml << "weights:\n" << weights;
+  yaml.close();
+  if (!yaml) {
+    throw std::runtime_error(partial_.string() + ": cannot be written to (is the disk full?)");
+  }
+  return bytes;
 }
 
 void Pull::run() {
@@ -301,22 +365,19 @@ void Pull::run() {
     }
   }
   fs::create_directories(partial_);
-  const std::vector<RemoteFile> files = list();
-  check_space(files);
-  std::int64_t bytes = 0;
-  for (const RemoteFile& file : files) {
-    fetch(file);
-    bytes += file.bytes;
-  }
+  const std::int64_t bytes = model_.packages.empty() ? pull_listed() : pull_packages();
   if (options_.force) fs::remove_all(target_);
   fs::rename(partial_, target_);
   if (!options_.quiet) {
-    std::printf("%s: %zu files, %s, checksums match\n", target_.c_str(), files.size(),
+    const auto files = std::distance(fs::directory_iterator(target_), fs::directory_iterator());
+    std::printf("%s: %zu files, %s, checksums match\n", target_.c_str(), std::size_t(files),
                 megabytes(bytes).c_str());
   }
 }
 
 }  // namespace
+
+void pull_model(const HubModel& model, const PullOptions& options) { Pull(model, options).run(); }
 
 int pull_models(const PullOptions& options) {
   std::vector<const HubModel*> models;
@@ -330,7 +391,7 @@ int pull_models(const PullOptions& options) {
   bool failed = false;
   for (const HubModel* model : models) {
     try {
-      Pull(*model, options).run();
+      pull_model(*model, options);
     } catch (const std::exception& error) {
       std::fprintf(stderr, "runnel: %s\n", one_line(error.what()).c_str());
       failed = true;

@@ -17,8 +17,8 @@ using Kind = PickleValue::Kind;
 class Machine {
  public:
   Machine(std::span<const std::byte> stream, std::initializer_list<std::string_view> allowed,
-          std::deque<PickleValue>& values)
-      : stream_(stream), allowed_(allowed), values_(values) {}
+          UnknownNames unknown, std::deque<PickleValue>& values)
+      : stream_(stream), allowed_(allowed), unknown_(unknown), values_(values) {}
 
   const PickleValue* run() {
     for (;;) {
@@ -204,7 +204,8 @@ class Machine {
   }
 
   void push_global(const std::string& global) {
-    if (std::find(allowed_.begin(), allowed_.end(), global) == allowed_.end()) {
+    if (unknown_ == UnknownNames::kRefused &&
+        std::find(allowed_.begin(), allowed_.end(), global) == allowed_.end()) {
       fail("the name '" + global + "' is not on the list of accepted names");
     }
     push(Kind::kGlobal)->text = global;
@@ -265,6 +266,7 @@ class Machine {
 
   std::span<const std::byte> stream_;
   std::vector<std::string_view> allowed_;
+  UnknownNames unknown_;
   std::deque<PickleValue>& values_;
   std::size_t at_ = 0;
   std::vector<PickleValue*> stack_;
@@ -289,7 +291,7 @@ const PickleValue* PickleValue::find(std::string_view key) const {
 }
 
 Pickle::Pickle(std::span<const std::byte> stream,
-               std::initializer_list<std::string_view> allowed_globals)
-    : root_(Machine(stream, allowed_globals, values_).run()) {}
+               std::initializer_list<std::string_view> allowed_globals, UnknownNames unknown)
+    : root_(Machine(stream, allowed_globals, unknown, values_).run()) {}
 
 }  // namespace runnel::engine

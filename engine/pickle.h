@@ -1,6 +1,7 @@
-// Reads a Python pickle as data. Nothing is imported or executed: a global is only a name, and only
-// names on a closed list are accepted; calls are kept as "this name with these arguments".
-// Source: CPython Lib/pickletools.py (opcodes of protocols 2 to 4).
+// Reads a Python pickle as data. Nothing is imported or executed: a global is only a name, and
+// calls are kept as "this name with these arguments". Names outside a closed list are refused, or
+// kept as the inert names that they are where a reader asks for that and looks only at what it
+// knows. Source: CPython Lib/pickletools.py (opcodes of protocols 2 to 4).
 #pragma once
 
 #include <cstddef>
@@ -39,13 +40,16 @@ struct PickleValue {
   const PickleValue* find(std::string_view key) const;
 };
 
+/// What becomes of a global that isn't on the list.
+enum class UnknownNames { kRefused, kKept };
+
 /// The whole pickle; owns every value, which may refer to each other in any way.
 class Pickle {
  public:
   /// Throws std::runtime_error on damage, on an opcode outside the list above, and on a global that
-  /// is not in `allowed_globals` ("module name").
-  Pickle(std::span<const std::byte> stream,
-         std::initializer_list<std::string_view> allowed_globals);
+  /// is not in `allowed_globals` ("module name") unless unknown ones are kept.
+  Pickle(std::span<const std::byte> stream, std::initializer_list<std::string_view> allowed_globals,
+         UnknownNames unknown = UnknownNames::kRefused);
 
   const PickleValue& root() const noexcept { return *root_; }
 

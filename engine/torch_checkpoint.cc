@@ -146,42 +146,54 @@ void collect(const PickleValue& dict, Reader& reader, std::vector<Tensor>& tenso
   }
 }
 
-}  // namespace
+const PickleValue& usual_state_dict(const PickleValue& root) {
+  for (const char* key : {"model", "state_dict", "model_state_dict", "state"}) {
+    if (const PickleValue* inner = root.find(key)) return *inner;
+  }
+  return root;
+}
 
-std::vector<Tensor> parse_torch_checkpoint(std::span<const std::byte> file,
-                                           std::deque<std::vector<std::byte>>& copies) {
+std::vector<Tensor> parse(std::span<const std::byte> file, const FindStateDict& find,
+                          UnknownNames unknown, std::deque<std::vector<std::byte>>& copies) {
   const ZipEntries entries = parse_zip(file);
   const std::string suffix = "data.pkl";
   for (const auto& [entry_name, bytes] : entries) {
     if (!entry_name.ends_with(suffix)) continue;
-    const Pickle pickle(
-        bytes, {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
-                "collections OrderedDict", "torch FloatStorage", "torch HalfStorage",
-                "torch BFloat16Storage", "torch DoubleStorage", "torch LongStorage",
-                "torch IntStorage", "torch ShortStorage", "torch CharStorage", "torch ByteStorage",
-                "torch BoolStorage", "torch Size"});
-    const PickleValue* dict = &pickle.root();
-    for (const char* key : {"model", "state_dict", "model_state_dict", "state"}) {
-      if (const PickleValue* inner = pickle.root().find(key)) {
-        dict = inner;
-        break;
-      }
-    }
+    const Pickle pickle(bytes,
+                        {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
+                         "collections OrderedDict", "torch FloatStorage", "torch HalfStorage",
+                         "torch BFloat16Storage", "torch DoubleStorage", "torch LongStorage",
+                         "torch IntStorage", "torch ShortStorage", "torch CharStorage",
+                         "torch ByteStorage", "torch BoolStorage", "torch Size"},
+                        unknown);
+    const PickleValue& dict = find(pickle.root());
     Reader reader{.entries = entries,
                   .prefix = entry_name.substr(0, entry_name.size() - suffix.size()),
                   .copies = copies,
                   .copies_left = 4 * file.size()};
     std::vector<Tensor> tensors;
-    collect(*dict, reader, tensors);
-    if (dict->is(Kind::kCall)) {  // OrderedDict: its items are dicts set on the call
-      for (std::size_t i = 2; i < dict->items.size(); ++i) {
-        if (dict->items[i]->is(Kind::kDict)) collect(*dict->items[i], reader, tensors);
+    collect(dict, reader, tensors);
+    if (dict.is(Kind::kCall)) {  // OrderedDict: its items are dicts set on the call
+      for (std::size_t i = 2; i < dict.items.size(); ++i) {
+        if (dict.items[i]->is(Kind::kDict)) collect(*dict.items[i], reader, tensors);
       }
     }
     if (tensors.empty()) fail("no tensors found in the state dict");
     return tensors;
   }
   fail("no data.pkl inside (not written by torch.save)");
+}
+
+}  // namespace
+
+std::vector<Tensor> parse_torch_checkpoint(std::span<const std::byte> file,
+                                           std::deque<std::vector<std::byte>>& copies) {
+  return parse(file, usual_state_dict, UnknownNames::kRefused, copies);
+}
+
+std::vector<Tensor> parse_torch_package(std::span<const std::byte> file, const FindStateDict& find,
+                                        std::deque<std::vector<std::byte>>& copies) {
+  return parse(file, find, UnknownNames::kKept, copies);
 }
 
 }  // namespace runnel::engine

@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <span>
 #include <vector>
 
+#include "engine/pickle.h"
 #include "engine/tensor.h"
 
 namespace runnel::engine {
@@ -17,5 +19,15 @@ namespace runnel::engine {
 /// names outside a closed list are refused. Throws std::runtime_error.
 std::vector<Tensor> parse_torch_checkpoint(std::span<const std::byte> file,
                                            std::deque<std::vector<std::byte>>& copies);
+
+/// Shown the root of a pickle; what it returns is the state dict. It may read more: packages say
+/// beside the state dict what the network is like. Lives no longer than the call.
+using FindStateDict = std::function<const PickleValue&(const PickleValue& root)>;
+
+/// The same of a state dict that `find` looks for. Names that aren't known are kept as names: a
+/// package may hold objects that nobody here looks at (histories, metrics). `find` must accept only
+/// the names that it knows.
+std::vector<Tensor> parse_torch_package(std::span<const std::byte> file, const FindStateDict& find,
+                                        std::deque<std::vector<std::byte>>& copies);
 
 }  // namespace runnel::engine

@@ -9,7 +9,6 @@
 #include "engine/float_conversion.h"
 #include "engine/safetensors.h"
 #include "engine/shard_index.h"
-#include "engine/torch_checkpoint.h"
 
 namespace runnel::engine {
 namespace {
@@ -81,6 +80,14 @@ void Weights::open_shards(const std::filesystem::path& index) {
   }
 }
 
+Weights Weights::open_package(const std::filesystem::path& path, const FindStateDict& find) {
+  Weights weights;
+  weights.label_ = path.string();
+  weights.files_.push_back(std::make_unique<const MappedFile>(path));
+  weights.parse(weights.files_.back()->bytes(), find);
+  return weights;
+}
+
 Weights Weights::borrow(std::span<const std::byte> content, std::string label) {
   Weights weights;
   weights.label_ = std::move(label);
@@ -88,10 +95,11 @@ Weights Weights::borrow(std::span<const std::byte> content, std::string label) {
   return weights;
 }
 
-void Weights::parse(std::span<const std::byte> content) {
+void Weights::parse(std::span<const std::byte> content, const FindStateDict& find) {
   try {
-    std::vector<Tensor> list =
-        is_zip(content) ? parse_torch_checkpoint(content, copies_) : parse_safetensors(content);
+    std::vector<Tensor> list = find              ? parse_torch_package(content, find, copies_)
+                               : is_zip(content) ? parse_torch_checkpoint(content, copies_)
+                                                 : parse_safetensors(content);
     for (Tensor& tensor : list) tensors_.insert_or_assign(tensor.name, std::move(tensor));
   } catch (const std::exception& error) {
     throw std::runtime_error(label_ + ": " + error.what());

@@ -12,6 +12,7 @@
 
 #include "engine/mapped_file.h"
 #include "engine/tensor.h"
+#include "engine/torch_checkpoint.h"
 
 namespace runnel::engine {
 
@@ -22,6 +23,9 @@ class Weights {
   /// Maps a file, its format told by its content; or all shards of a model.safetensors.index.json;
   /// or, of a folder, its model.safetensors, or else its shards. Throws std::runtime_error.
   static Weights open(const std::filesystem::path& path);
+  /// Maps a torch package; see parse_torch_package. What `find` throws is thrown as a
+  /// std::runtime_error that names the file.
+  static Weights open_package(const std::filesystem::path& path, const FindStateDict& find);
   /// Borrows a file's content that outlives this object (an embedded model); `label` names it in
   /// errors.
   static Weights borrow(std::span<const std::byte> content, std::string label);
@@ -45,7 +49,8 @@ class Weights {
  private:
   Weights() = default;
   static Weights open_file(const std::filesystem::path& path);
-  void parse(std::span<const std::byte> content);
+  /// `find`: null unless it is a package.
+  void parse(std::span<const std::byte> content, const FindStateDict& find = {});
   void open_shards(const std::filesystem::path& index);
   const Tensor& find(std::string_view tensor) const;
   const MappedFile* file_of(const Tensor& tensor) const noexcept;

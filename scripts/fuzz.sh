@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 seconds=${1:-240}
 targets=("${@:2}")
 ((${#targets[@]})) || targets=(safetensors torch_checkpoint ggml_checkpoint gtcrn_config
-                               whisper_config moonshine_config tokenizer_json wav_header)
+                               htdemucs_config whisper_config moonshine_config tokenizer_json
+                               wav_header)
 build=${FUZZ_BUILD:-build-fuzz}
 command -v clang++ >/dev/null ||
   { echo "fuzz: clang++ is missing; install clang and libclang-rt-dev" >&2; exit 1; }

@@ -2,7 +2,8 @@
 
 usage: hub_server.py FOLDER PORT_FILE LOG. Repositories are FOLDER/<owner>/<name>/. A file called <name>.cut<N>
 in a repository makes the first request for <name> break off after N bytes; no-ranges in FOLDER turns ranges off;
-<name>.lie makes the list give a wrong checksum for <name>.
+<name>.lie makes the list give a wrong checksum for <name>. Without resolve/main a path is a plain file of a server
+that gives no lists.
 """
 import hashlib, http.server, json, os, re, sys
 
@@ -50,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(404, b"{}")
             names = [n for n in sorted(os.listdir(repository)) if not re.search(r"\.(cut\d+|lie)$", n)]
             return self.answer(200, json.dumps([describe(os.path.join(repository, n), n) for n in names]).encode())
-        wanted = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/main/([\w.-]+)", self.path)
+        wanted = re.fullmatch(r"/([\w.-]+/[\w.-]+)/(?:resolve/main/)?([\w.-]+)", self.path)
         path = wanted and os.path.join(folder, wanted[1], wanted[2])
         if not path or not os.path.isfile(path):
             return self.answer(404, b"none")
@@ -64,6 +65,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if span and not os.path.exists(os.path.join(folder, "no-ranges")):
             first = int(span[1])
+            if first >= len(data):
+                return self.answer(416, b"", [("Content-Range", f"bytes */{len(data)}")])
             header = ("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
             return self.answer(206, data[first:], [header], cut)
         self.answer(200, data, (), cut)

@@ -12,6 +12,9 @@
 #include <fstream>
 #include <thread>
 
+#include "apps/models_pull.h"
+#include "engine/sha256.h"
+#include "models/htdemucs/checkpoint.h"
 #include "tests/apps/program.h"
 
 namespace runnel::apps {
@@ -25,6 +28,7 @@ using testing::Outcome;
 using testing::read_text;
 using testing::run;
 using testing::TempFolder;
+using namespace std::string_literals;
 
 class ModelsPull : public ::testing::Test {
  protected:
@@ -186,6 +190,105 @@ TEST_F(ModelsPull, AListThatIsNoneIsOneLine) {
   put("openai/whisper-tiny/config.json", "");
   fs::remove(folder_.file("hub/openai/whisper-tiny/config.json"));
   expect_one_line(run({"models", "pull", "tiny"}), "config.json");
+}
+
+/// A bag of Demucs packages that a server without lists has: the fixture's, each with another value
+/// where nobody looks.
+class DemucsPull : public ModelsPull {
+ protected:
+  void SetUp() override {
+    ModelsPull::SetUp();
+    if (IsSkipped()) return;
+    const std::string fixture = read_text("tests/fixtures/htdemucs/0a1b2c3d-65f5d38f.th");
+    const auto seed = fixture.find("seedr");  // of training_args: nobody reads its value
+    for (char i = 0; i < 4; ++i) {
+      std::string content = fixture;
+      const auto value = content.find("K*", seed);
+      ASSERT_LT(value, seed + 16);
+      content[value + 1] = i;
+      engine::Sha256 hash;
+      hash.add(std::as_bytes(std::span(content)));
+      names_.push_back("aaaa000"s + char('0' + i) + "-" + hash.finish().substr(0, 8));
+      put("demucs/tests/" + names_.back() + ".th", content);
+      contents_.push_back(content);
+    }
+  }
+  HubModel model(std::size_t packages) {
+    packages_.assign(names_.begin(), names_.begin() + std::ptrdiff_t(packages));
+    return {"htdemucs_ft", "demucs/tests", 1, "", packages_};
+  }
+  static void pull(const HubModel& model) {
+    pull_model(model, {.names = {}, .force = false, .quiet = true});
+  }
+  std::string error(const HubModel& model) {
+    try {
+      pull(model);
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+    return {};
+  }
+  fs::path folder() const { return folder_.file("models/htdemucs_ft"); }
+
+  std::vector<std::string> names_, contents_;
+  std::vector<std::string_view> packages_;
+};
+
+TEST_F(DemucsPull, BringsABagThatOpens) {
+  pull(model(4));
+  const models::htdemucs::Bag bag = models::htdemucs::open_bag(folder());
+  ASSERT_EQ(bag.models.size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_THAT(bag.models[i].label, HasSubstr(names_[i]));
+    for (std::size_t k = 0; k < 4; ++k) EXPECT_EQ(bag.weights[i][k], i == k ? 1 : 0);
+  }
+  EXPECT_FALSE(fs::exists(folder_.file("models/htdemucs_ft.partial")));
+  EXPECT_THAT(run({"models"}).out, HasSubstr("336 MB  yes"));
+  EXPECT_EQ(resolve_model("htdemucs_ft"), folder());
+  // Again: nothing to do.
+  fs::remove(folder_.file("log"));
+  pull(model(4));
+  EXPECT_FALSE(fs::exists(folder_.file("log")));
+}
+
+TEST_F(DemucsPull, ABagOfOneNeedsNoWeights) {
+  pull(model(1));
+  EXPECT_EQ(read_text((folder() / "htdemucs_ft.yaml").string()), "models: ['aaaa0000']\n");
+  EXPECT_EQ(models::htdemucs::open_bag(folder()).models.size(), 1U);
+}
+
+TEST_F(DemucsPull, GoesOnWhereItBrokeOff) {
+  put("demucs/tests/" + names_[1] + ".th.cut30000", "");
+  EXPECT_THAT(error(model(4)), HasSubstr(names_[1] + ".th: not all of "));
+  const fs::path part = folder_.file("models/htdemucs_ft.partial/" + names_[1] + ".th.part");
+  EXPECT_EQ(fs::file_size(part), 30'000U);
+  fs::remove(folder_.file("log"));
+  pull(model(4));
+  EXPECT_EQ(read_text((folder() / (names_[1] + ".th")).string()), contents_[1]);
+  const std::string log = read_text(folder_.file("log"));
+  EXPECT_THAT(log, HasSubstr(names_[1] + ".th bytes=30000-"));
+  EXPECT_THAT(log, Not(HasSubstr(names_[0])));
+}
+
+TEST_F(DemucsPull, AWholePartIsTakenAndATooLongOneReplaced) {
+  const fs::path partial = folder_.file("models/htdemucs_ft.partial");
+  fs::create_directories(partial);
+  std::ofstream(partial / (names_[0] + ".th.part"), std::ios::binary) << contents_[0];
+  std::ofstream(partial / (names_[1] + ".th.part"), std::ios::binary) << contents_[1] << "more";
+  pull(model(2));
+  EXPECT_EQ(read_text((folder() / (names_[1] + ".th")).string()), contents_[1]);
+  EXPECT_THAT(read_text(folder_.file("log")), Not(HasSubstr(names_[0])));
+}
+
+TEST_F(DemucsPull, RefusesWhatIsNotWhatTheNamePromises) {
+  put("demucs/hybrid_transformer/955717e8-8726e21a.th", contents_[0]);
+  const Outcome outcome = run({"models", "pull", "htdemucs"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("955717e8-8726e21a.th: expected sha256 8726e21a"));
+  EXPECT_FALSE(fs::exists(folder_.file("models/htdemucs")));
+  EXPECT_THAT(run({"models", "pull", "htdemucs_6s"}).err,
+              HasSubstr("/demucs/hybrid_transformer/5c90dfd2-34c22ccb.th, found HTTP status 404"));
 }
 
 TEST_F(ModelsPull, WithoutCurlItSaysSo) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "engine/weights.h"
 #include "tests/engine/bytes.h"
@@ -105,6 +106,37 @@ TEST(TorchCheckpoint, ExecutesNothing) {
   const Bytes file =
       Zip().add({"x/data.pkl"}, Bytes().text("cos\nsystem\nX\x04\0\0\0true\x85R."s)).finish();
   EXPECT_THAT(error(file), HasSubstr("'os system'"));
+}
+
+TEST(TorchPackage, ShowsItsPickleAndKeepsUnknownNamesAsNames) {
+  const std::string path = ::testing::TempDir() + "torch_package.pt";
+  const auto write = [&](const std::string& state) {
+    const Bytes file = Zip()
+                           .add({"x/data.pkl"}, Bytes().text("}(X\x05\0\0\0klasscos\nsystem\n"s +
+                                                             "X\x05\0\0\0state"s + state + "u."))
+                           .add({"x/data/0"}, Bytes().number(0x40400000, 4).number(0, 4))
+                           .finish();
+    const std::string_view bytes(reinterpret_cast<const char*>(file.content.data()), file.size());
+    std::ofstream(path, std::ios::binary) << bytes;
+  };
+  std::string klass;
+  const auto open = [&] {
+    return Weights::open_package(path, [&](const PickleValue& root) -> const PickleValue& {
+      klass = root.find("klass")->text;
+      if (!root.find("state")->is(PickleValue::Kind::kDict)) throw std::runtime_error("no state");
+      return *root.find("state");
+    });
+  };
+  write("}(" + tensor("w", 0, 1, 1) + "u");
+  EXPECT_EQ(open().floats("w", {1}), std::vector<float>{3});
+  EXPECT_EQ(klass, "os system");
+  write("N");
+  EXPECT_EQ(error_of([&] { open(); }), path + ": no state");
+  // Nothing else is a tensor, and nothing else refuses less.
+  write("}(X\x01\0\0\0wcos\nsystem\n)Ru"s);
+  EXPECT_THAT(error_of([&] { open(); }), HasSubstr("no tensors found"));
+  EXPECT_THAT(error_of([&] { Weights::open(path); }), HasSubstr("'os system'"));
+  std::filesystem::remove(path);
 }
 
 TEST(TorchCheckpoint, SaysWhatIsMissing) {

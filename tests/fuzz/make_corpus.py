@@ -65,6 +65,44 @@ def moonshine_config():
         write("moonshine_config", name, json.dumps(changed).encode())
 
 
+def pickled_package(kwargs, klass=b"cdemucs.htdemucs\nHTDemucs\n"):
+    """A torch zip of one pickle: klass, kwargs (opcodes) and an empty state."""
+    def string(text):
+        return b"X" + struct.pack("<I", len(text)) + text
+    pickle = (b"\x80\x02}(" + string(b"klass") + klass + string(b"kwargs") + b"}q\x01(" + kwargs(string)
+              + b"u" + string(b"state") + b"}" + string(b"metrics") + b"cnumpy\ndtype\n)Ru.")
+    name = b"a/data.pkl"
+    head = struct.pack("<HHHHHIII", 20, 0, 0, 0, 0, 0, len(pickle), len(pickle))
+    body = b"PK\x03\x04" + head + struct.pack("<HH", len(name), 0) + name + pickle
+    entry = b"PK\x01\x02" + struct.pack("<H", 20) + head + struct.pack("<HHHHHII", len(name), *[0] * 6)
+    entry += name
+    end = struct.pack("<HHHHIIH", 0, 0, 1, 1, len(entry), len(body), 0)
+    return body + entry + b"PK\x05\x06" + end
+
+
+def htdemucs_config():
+    kwargs = {"sources": ["drums", "bass"], "segment": 7.8, "dconv_mode": 3, "bottom_channels": 512}
+    config = {"model_type": "htdemucs", "klass": "demucs.htdemucs.HTDemucs", "args": [],
+              "kwargs": kwargs, "segment_fraction": [39, 5]}
+    for name, changed in [
+            ("config", {}), ("huge", {"channels": 2**64 - 1}), ("segment", {"segment": [2**62, 1]}),
+            ("types", {"sources": {}, "segment": "7.8"}), ("depth", {"depth": 2**31})]:
+        write("htdemucs_config", name, json.dumps(dict(config, kwargs=dict(kwargs, **changed))).encode())
+    write("htdemucs_config", "bag", b"models: ['955717e8', \"a\"] # two\nweights: [\n [1., 0.],\n [0, 1]]\n")
+    write("htdemucs_config", "block", b"models:\n  - a\n  - b\nweights:\n- - 1\n- [2]\nsegment: 44\n")
+
+    def sources(string):
+        return string(b"sources") + b"](" + string(b"drums") + b"e" + string(b"dconv_mode") + b"K\x03"
+
+    fraction = b"cfractions\nFraction\n"
+    for name, kwargs in [
+            ("package", lambda s: sources(s) + s(b"segment") + fraction + b"K\x27K\x05\x86R"),
+            ("package_text", lambda s: sources(s) + s(b"segment") + fraction + s(b"39/5") + b"\x85R"),
+            ("package_loop", lambda s: s(b"sources") + b"h\x01")]:
+        write("htdemucs_config", name, pickled_package(kwargs))
+    write("htdemucs_config", "package_class", pickled_package(sources, b"cos\nsystem\n"))
+
+
 def ggml(tensors, file_type=2002):
     tokens = b"".join(struct.pack("<I", len(t)) + t for t in (b"a", b"", b" the"))
     header = struct.pack("<I11i", 0x67676D6C, 51865, 1500, 8, 2, 1, 448, 8, 2, 1, 80, file_type)
@@ -115,6 +153,7 @@ def main():
 
     whisper_config()
     moonshine_config()
+    htdemucs_config()
     ggml_checkpoint()
 
     data = (b"data", 8, bytes(8))
