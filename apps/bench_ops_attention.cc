@@ -1,4 +1,5 @@
-// `runnel bench ops`: attention as Whisper's encoder and decoder call it.
+// `runnel bench ops`: attention as Whisper's encoder and decoder and HTDemucs's transformer call
+// it.
 
 #include <algorithm>
 #include <bit>
@@ -24,27 +25,28 @@ std::string attention_shape(int queries, int keys, int heads) {
          " heads";
 }
 
-Times time_tiles(OpsRun& run, int dim) {
+Times time_tiles(OpsRun& run, int dim, int queries, int keys) {
   Executor& executor = run.executor;
-  const int heads = dim / kHeadDim, padded = (kAudioRows + 31) / 32 * 32;
-  AlignedVector<std::uint16_t> qkv(std::size_t(padded) * 3 * std::size_t(dim));
+  const int heads = dim / kHeadDim, padded = (queries + 31) / 32 * 32;
+  AlignedVector<std::uint16_t> qkv(std::size_t(std::max(padded, keys)) * 3 * std::size_t(dim));
   const std::vector<float> values = random_values(qkv.size());
   for (std::size_t i = 0; i < qkv.size(); ++i) {
     qkv[i] = std::uint16_t(std::bit_cast<std::uint32_t>(values[i]) >> 16);
   }
-  const std::size_t bytes = engine::attention_tile_bytes(kAudioRows, kHeadDim);
+  const std::size_t bytes = engine::attention_tile_bytes(keys, kHeadDim);
   engine::PageBuffer tiles(2 * std::size_t(heads) * bytes);
-  engine::Activations out(kAudioRows, dim, engine::Activations::Format::kBFloat16Strips);
+  engine::Activations out(queries, dim, engine::Activations::Format::kBFloat16Strips);
   const auto head_at = [&](int head) {
-    return engine::TileAttention{.qkv = qkv.data() + head * kHeadDim,
+    return engine::TileAttention{.queries = qkv.data() + head * kHeadDim,
+                                 .query_stride = 3 * dim,
+                                 .keys = qkv.data() + dim + head * kHeadDim,
+                                 .values = qkv.data() + 2 * dim + head * kHeadDim,
                                  .stride = 3 * dim,
-                                 .key = dim,
-                                 .value = 2 * dim,
-                                 .n = kAudioRows,
+                                 .n = keys,
                                  .dim = kHeadDim,
                                  .scale = kScale,
-                                 .keys = tiles.data() + 2 * std::size_t(head) * bytes,
-                                 .values = tiles.data() + (2 * std::size_t(head) + 1) * bytes,
+                                 .key_tiles = tiles.data() + 2 * std::size_t(head) * bytes,
+                                 .value_tiles = tiles.data() + (2 * std::size_t(head) + 1) * bytes,
                                  .out = out.strips(),
                                  .out_tiles = out.k_tiles(),
                                  .out_first_tile = head * kHeadDim / 32};
@@ -157,9 +159,27 @@ void bench_encoder_attention(OpsRun& run) {
             .operations = 4.0 * kAudioRows * kAudioRows * whisper.dim,
             .bound = tiles ? Bound::kTilesBf16 : Bound::kMultiplyAdds};
       if (!run.wants(op.name)) continue;
-      op.times = tiles ? time_tiles(run, whisper.dim) : time_floats(run, whisper.dim);
+      op.times = tiles ? time_tiles(run, whisper.dim, kAudioRows, kAudioRows)
+                       : time_floats(run, whisper.dim);
       run.ops.push_back(std::move(op));
     }
+  }
+  // HTDemucs's transformer: 8 · 336 tokens of the spectrum and 1344 of the waveform.
+  constexpr int kSpectral = 2688, kTemporal = 1344, kDim = 512;
+  struct Shape {
+    const char* name;
+    int queries, keys;
+  };
+  for (const auto& [name, queries, keys] : {Shape{"self-attention", kSpectral, kSpectral},
+                                            Shape{"cross-attention", kSpectral, kTemporal}}) {
+    Op op{.name = std::string("htdemucs ") + name + " bfloat16",
+          .shape = attention_shape(queries, keys, kDim / kHeadDim),
+          .precision = "bfloat16",
+          .operations = 4.0 * queries * keys * kDim,
+          .bound = Bound::kTilesBf16};
+    if (!run.executor.amx || !run.wants(op.name)) continue;
+    op.times = time_tiles(run, kDim, queries, keys);
+    run.ops.push_back(std::move(op));
   }
 }
 

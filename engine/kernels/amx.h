@@ -37,19 +37,22 @@ struct TileProduct {
   int y_first_tile = 0;  // strips: the tile that column 0 of `b` falls into (32 columns each)
 };
 
-/// Queries, keys and values of one head as bfloat16 rows.
+/// Queries, keys and values of one head as bfloat16 rows. Keys and values may be of another matrix
+/// than queries, with as many rows as it has.
 struct TileAttention {
-  const std::uint16_t* qkv = nullptr;  // row 0: queries at +0, keys at +key, values at +value
-  std::ptrdiff_t stride = 0;           // elements
-  std::ptrdiff_t key = 0, value = 0;
-  int n = 0;    // rows
-  int dim = 0;  // of the head: 32 or 64
+  const std::uint16_t* queries = nullptr;  // row 0; rows that `attend` is asked for are read
+  std::ptrdiff_t query_stride = 0;         // elements
+  const std::uint16_t* keys = nullptr;     // row 0
+  const std::uint16_t* values = nullptr;
+  std::ptrdiff_t stride = 0;  // of keys and of values, elements
+  int n = 0;                  // keys
+  int dim = 0;                // of the head: 32 or 64
   float scale = 1;
-  std::byte* keys = nullptr;    // tiles, attention_tile_bytes(n, dim)
-  std::byte* values = nullptr;  // tiles, attention_tile_bytes(n, dim)
-  std::byte* out = nullptr;     // strips of the whole matrix
-  int out_tiles = 0;            // tiles of a strip
-  int out_first_tile = 0;       // where this head's columns begin
+  std::byte* key_tiles = nullptr;    // attention_tile_bytes(n, dim)
+  std::byte* value_tiles = nullptr;  // attention_tile_bytes(n, dim)
+  std::byte* out = nullptr;          // strips of the whole matrix
+  int out_tiles = 0;                 // tiles of a strip
+  int out_first_tile = 0;            // where this head's columns begin
 };
 
 struct AmxKernels {

@@ -101,11 +101,11 @@ class QueryBlock {
  public:
   QueryBlock(const TileAttention& head, int first, std::byte* scratch) noexcept
       : head_(head), s_(scratch), blocks_((head.n + 31) / 32) {
-    const std::uint16_t* from = head.qkv + std::ptrdiff_t(first) * head.stride;
+    const std::uint16_t* from = head.queries + std::ptrdiff_t(first) * head.query_stride;
     for (int row = 0; row < 16; ++row) {
       for (int k = 0; k < kKTiles; ++k) {
         _mm512_store_si512(s_.queries + k * kTileBytes + 64 * row,
-                           _mm512_loadu_si512(from + row * head.stride + 32 * k));
+                           _mm512_loadu_si512(from + row * head.query_stride + 32 * k));
       }
     }
     const int valid = head.n - 32 * (blocks_ - 1);
@@ -156,7 +156,7 @@ class QueryBlock {
 
   /// Scores of 16 queries and the 32 keys of a block.
   void score(int block) const noexcept {
-    const std::byte* keys = head_.keys + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
+    const std::byte* keys = head_.key_tiles + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
     _tile_zero(4);
     _tile_zero(5);
     for (int k = 0; k < kKTiles; ++k) {
@@ -221,8 +221,9 @@ class QueryBlock {
   /// that tile and vector units have work side by side.
   void turn(int block, __m512 factor, __m512* totals) const noexcept {
     const Softening soften(*this, block, factor);
-    const std::byte* keys = head_.keys + std::ptrdiff_t(block + 1) * 2 * kKTiles * kTileBytes;
-    const std::byte* values = head_.values + std::ptrdiff_t(block - 1) * 2 * kKTiles * kTileBytes;
+    const std::byte* keys = head_.key_tiles + std::ptrdiff_t(block + 1) * 2 * kKTiles * kTileBytes;
+    const std::byte* values =
+        head_.value_tiles + std::ptrdiff_t(block - 1) * 2 * kKTiles * kTileBytes;
     std::byte* next = scores(block + 1);
     constexpr int kRows = 16 / (4 * kKTiles);  // after each tile product
     int row = 0;
@@ -281,7 +282,7 @@ class QueryBlock {
 
   /// Sums += weights · values.
   void weigh(int block) const noexcept {
-    const std::byte* values = head_.values + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
+    const std::byte* values = head_.value_tiles + std::ptrdiff_t(block) * 2 * kKTiles * kTileBytes;
     _tile_loadd(6, weights(block), 64);
     _tile_loadd(7, values, 64);
     _tile_dpbf16ps(0, 6, 7);
@@ -353,8 +354,8 @@ void prepare_attention(const TileAttention& head) noexcept {
   for (int block = 0; block < 2 * blocks; ++block) {
     const int rows = std::clamp(head.n - 16 * block, 0, 16);
     for (int k = 0; k < k_tiles; ++k) {
-      transpose_keys(head.qkv + head.key + std::ptrdiff_t(16 * block) * head.stride + 32 * k,
-                     head.stride, rows, head.keys + (block * k_tiles + k) * kTileBytes);
+      transpose_keys(head.keys + std::ptrdiff_t(16 * block) * head.stride + 32 * k, head.stride,
+                     rows, head.key_tiles + (block * k_tiles + k) * kTileBytes);
     }
   }
   alignas(64) std::uint16_t order[32];
@@ -366,7 +367,7 @@ void prepare_attention(const TileAttention& head) noexcept {
   for (int block = 0; block < blocks; ++block) {
     for (int pair = 0; pair < 16; ++pair) {
       const int row = 32 * block + key_of_weight(2 * pair);
-      const std::uint16_t* first = head.qkv + head.value + std::ptrdiff_t(row) * head.stride;
+      const std::uint16_t* first = head.values + std::ptrdiff_t(row) * head.stride;
       for (int v = 0; v < v_tiles; ++v) {
         const __m256i zero = _mm256_setzero_si256();
         const __m256i low =
@@ -377,7 +378,7 @@ void prepare_attention(const TileAttention& head) noexcept {
                 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + head.stride + 16 * v))
                 : zero;
         const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-        _mm512_store_si512(head.values + (block * v_tiles + v) * kTileBytes + pair * 64,
+        _mm512_store_si512(head.value_tiles + (block * v_tiles + v) * kTileBytes + pair * 64,
                            _mm512_permutexvar_epi16(interleave, both));
       }
     }

@@ -30,6 +30,11 @@ struct RowKernels {
   /// asinh(k · (x − mean) / √(variance + epsilon)): a frame of samples at any level. |error| ≤ 2e-6
   /// of exact, relative where it is more than 1.
   void (*compress)(const float* x, float k, float epsilon, int n, float* out) noexcept;
+  /// The mean of x and Σ (x − mean)², in float32.
+  void (*moments)(const float* x, int n, float* mean, float* squares) noexcept;
+  /// out = x · scale + shift, value by value.
+  void (*scale_shift)(const float* x, const float* scale, const float* shift, int n,
+                      float* out) noexcept;
   /// out = a + b.
   void (*add)(const float* a, const float* b, int n, float* out) noexcept;
   /// out = value · gate · σ(gate), SwiGLU's half of a feed-forward. |error| ≤ 1e-6 of exact,

@@ -10,13 +10,18 @@
 namespace runnel::engine {
 namespace {
 
-void layer_norm(const float* x, const float* gamma, const float* beta, float epsilon, int n,
-                float* out) noexcept {
+void moments(const float* x, int n, float* mean, float* squares) noexcept {
   float sum = 0;
   for (int i = 0; i < n; ++i) sum += x[i];
-  const float mean = sum / float(n);
-  float squares = 0;
-  for (int i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  *mean = sum / float(n);
+  *squares = 0;
+  for (int i = 0; i < n; ++i) *squares += (x[i] - *mean) * (x[i] - *mean);
+}
+
+void layer_norm(const float* x, const float* gamma, const float* beta, float epsilon, int n,
+                float* out) noexcept {
+  float mean, squares;
+  moments(x, n, &mean, &squares);
   const float scale = 1.0f / std::sqrt(squares / float(n) + epsilon);
   for (int i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * gamma[i] + beta[i];
 }
@@ -26,11 +31,8 @@ float gelu(float x) { return 0.5f * x * std::erfc(-x * 0.707106781f); }
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
 
 void compress(const float* x, float k, float epsilon, int n, float* out) noexcept {
-  float sum = 0;
-  for (int i = 0; i < n; ++i) sum += x[i];
-  const float mean = sum / float(n);
-  float squares = 0;
-  for (int i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  float mean, squares;
+  moments(x, n, &mean, &squares);
   const float scale = k / std::sqrt(squares / float(n) + epsilon);
   for (int i = 0; i < n; ++i) out[i] = std::asinh((x[i] - mean) * scale);
 }
@@ -47,6 +49,11 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, int cols, const E
       y[r * y_stride + c] = value;
     }
   }
+}
+
+void scale_shift(const float* x, const float* scale, const float* shift, int n,
+                 float* out) noexcept {
+  for (int i = 0; i < n; ++i) out[i] = x[i] * scale[i] + shift[i];
 }
 
 void add(const float* a, const float* b, int n, float* out) noexcept {
@@ -96,6 +103,8 @@ const RowKernels& plain_row_kernels() {
   static const RowKernels kTable{.layer_norm = layer_norm,
                                  .finish = finish,
                                  .compress = compress,
+                                 .moments = moments,
+                                 .scale_shift = scale_shift,
                                  .add = add,
                                  .swiglu = swiglu,
                                  .softmax = softmax,

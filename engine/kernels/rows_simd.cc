@@ -27,8 +27,7 @@ using D = hn::ScalableTag<float>;
 using V = hn::VFromD<D>;
 constexpr int kLanes = int(hn::MaxLanes(D()));
 
-void layer_norm(const float* x, const float* gamma, const float* beta, float epsilon, int n,
-                float* out) noexcept {
+void moments(const float* x, int n, float* mean_of, float* squares_of) noexcept {
   const D d;
   const int whole = n / kLanes * kLanes, rest = n - whole;
   V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
@@ -58,10 +57,20 @@ void layer_norm(const float* x, const float* gamma, const float* beta, float eps
     sum[1] = hn::MulAdd(centred, centred, sum[1]);
   }
   const V squares = hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]));
-  const float variance = hn::GetLane(hn::SumOfLanes(d, squares)) / float(n);
-  const V scale = hn::Set(d, 1.0f / __builtin_sqrtf(variance + epsilon));
+  *mean_of = average;
+  *squares_of = hn::GetLane(hn::SumOfLanes(d, squares));
+}
 
-  for (i = 0; i < whole; i += kLanes) {
+void layer_norm(const float* x, const float* gamma, const float* beta, float epsilon, int n,
+                float* out) noexcept {
+  const D d;
+  const int whole = n / kLanes * kLanes, rest = n - whole;
+  float average, squares;
+  moments(x, n, &average, &squares);
+  const V mean = hn::Set(d, average);
+  const V scale = hn::Set(d, 1.0f / __builtin_sqrtf(squares / float(n) + epsilon));
+
+  for (int i = 0; i < whole; i += kLanes) {
     const V normed = hn::Mul(hn::Sub(hn::LoadU(d, x + i), mean), scale);
     hn::StoreU(hn::MulAdd(normed, hn::LoadU(d, gamma + i), hn::LoadU(d, beta + i)), d, out + i);
   }
@@ -70,6 +79,22 @@ void layer_norm(const float* x, const float* gamma, const float* beta, float eps
     store_part(hn::MulAdd(normed, load_part(d, gamma + whole, rest, 0.0f),
                           load_part(d, beta + whole, rest, 0.0f)),
                d, out + whole, rest);
+  }
+}
+
+void scale_shift(const float* x, const float* scale, const float* shift, int n,
+                 float* out) noexcept {
+  const D d;
+  const int whole = n / kLanes * kLanes, rest = n - whole;
+  for (int i = 0; i < whole; i += kLanes) {
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, x + i), hn::LoadU(d, scale + i), hn::LoadU(d, shift + i)), d,
+               out + i);
+  }
+  if (rest) {
+    store_part(
+        hn::MulAdd(load_part(d, x + whole, rest, 0.0f), load_part(d, scale + whole, rest, 0.0f),
+                   load_part(d, shift + whole, rest, 0.0f)),
+        d, out + whole, rest);
   }
 }
 
@@ -280,6 +305,8 @@ const RowKernels& row_table() {
   static const RowKernels kTable{.layer_norm = layer_norm,
                                  .finish = finish,
                                  .compress = compress,
+                                 .moments = moments,
+                                 .scale_shift = scale_shift,
                                  .add = add,
                                  .swiglu = swiglu,
                                  .softmax = softmax,

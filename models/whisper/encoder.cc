@@ -103,15 +103,16 @@ void Encoder::attend_tiles(const EncoderLayer& layer) noexcept {
   const std::size_t bytes = engine::attention_tile_bytes(c.audio_ctx, dim);
   const bool int8 = attended_.format() == Activations::Format::kInt8Strips;
   const auto head_at = [&](int head) {
-    return engine::TileAttention{.qkv = qkv + head * dim,
+    return engine::TileAttention{.queries = qkv + head * dim,
+                                 .query_stride = stride,
+                                 .keys = qkv + c.dim + head * dim,
+                                 .values = qkv + 2 * c.dim + head * dim,
                                  .stride = stride,
-                                 .key = c.dim,
-                                 .value = 2 * c.dim,
                                  .n = c.audio_ctx,
                                  .dim = dim,
                                  .scale = 1.0f / std::sqrt(float(dim)),
-                                 .keys = tiles_.data() + 2 * std::size_t(head) * bytes,
-                                 .values = tiles_.data() + (2 * std::size_t(head) + 1) * bytes,
+                                 .key_tiles = tiles_.data() + 2 * std::size_t(head) * bytes,
+                                 .value_tiles = tiles_.data() + (2 * std::size_t(head) + 1) * bytes,
                                  .out = int8 ? attended_.wide_strips() : attended_.strips(),
                                  .out_tiles = int8 ? attended_.wide_tiles() : attended_.k_tiles(),
                                  .out_first_tile = head * dim / 32};

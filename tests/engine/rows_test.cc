@@ -59,6 +59,36 @@ TEST_P(Rows, LayerNormIsThatOfDoubles) {
   }
 }
 
+TEST_P(Rows, MomentsAreThoseOfDoubles) {
+  for (int n : kSizes) {
+    for (float offset : {0.0f, 100.0f}) {
+      auto x = random(n, 2.0f);
+      for (float& v : x) v += offset;
+      double mean = 0, squares = 0;
+      for (float v : x) mean += v / double(n);
+      for (float v : x) squares += (v - mean) * (v - mean);
+      float found_mean, found_squares;
+      kernels_.moments(x.data(), n, &found_mean, &found_squares);
+      EXPECT_NEAR(found_mean, mean, 2e-6 * (1 + offset)) << n;
+      EXPECT_NEAR(found_squares, squares, 1e-5 * squares + 1e-6) << n;
+    }
+  }
+}
+
+TEST_P(Rows, ScaleShiftIsAMultiplicationAndAnAdditionInPlaceToo) {
+  for (int n : kSizes) {
+    auto x = random(n);
+    const auto scale = random(n), shift = random(n);
+    std::vector<float> out(x.size());
+    kernels_.scale_shift(x.data(), scale.data(), shift.data(), n, out.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      ASSERT_NEAR(out[i], x[i] * scale[i] + shift[i], 2e-6) << "n " << n << " at " << i;
+    }
+    kernels_.scale_shift(x.data(), scale.data(), shift.data(), n, x.data());
+    ASSERT_EQ(x, out) << "in place, n " << n;
+  }
+}
+
 TEST_P(Rows, FinishAppliesBiasActivationAndResidualAndNothingElse) {
   constexpr int kRows = 3;
   for (int cols : kSizes) {
