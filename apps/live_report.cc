@@ -7,6 +7,8 @@
 namespace runnel::apps {
 namespace {
 
+constexpr double kLongHopSeconds = 0.1;
+
 double algorithmic_ms(const models::StemSeparator& separator) {
   return 1e3 * double(separator.latency_samples()) / separator.format().rate_hz;
 }
@@ -39,6 +41,16 @@ nlohmann::json counters_json(const LiveSeparation& live, const rt::DeviceStream*
   json["xruns"] = xruns;
   if (playback) json["underruns"] = playback->io().counters().underruns;
   return json;
+}
+
+/// Where the model runs seldom, most blocks take no time; then what a run takes is told.
+std::string compute_text(const LiveSeparation& live) {
+  if (live.hop_seconds() < kLongHopSeconds) {
+    return "compute " + fixed(live.delays().compute.stats().p50_ms, 2) + " ms (p50)";
+  }
+  const rt::LatencyStats run = live.delays().model_run.stats();
+  return "a model run " + fixed(run.p50_ms, 1) + " ms (p50), " + fixed(run.max_ms, 1) +
+         " (max), every " + fixed(1e3 * live.hop_seconds(), 0);
 }
 
 }  // namespace
@@ -115,6 +127,7 @@ nlohmann::json live_json(const LiveSeparation& live, const rt::DeviceStream* cap
           {"stages",
            {{"queue_wait", histogram_json(delays.queue_wait)},
             {"compute", histogram_json(delays.compute)},
+            {"model_run", histogram_json(delays.model_run)},
             {"reaction", histogram_json(delays.reaction)},
             {"output_wait", histogram_json(delays.output_wait)}}},
           {"end_to_end",
@@ -134,8 +147,7 @@ std::string live_summary(const LiveSeparation& live, const rt::DeviceStream* pla
   std::string text =
       "delay " + fixed(delay.p50_ms, 1) + " ms (p50), " + fixed(delay.p99_ms, 1) + " (p99), " +
       fixed(delay.max_ms, 1) + " (max), of which " + fixed(algorithmic_ms(live.separator()), 1) +
-      " algorithmic; compute " + fixed(live.delays().compute.stats().p50_ms, 2) + " ms (p50); " +
-      std::to_string(drops) + " frames dropped, " +
+      " algorithmic; " + compute_text(live) + "; " + std::to_string(drops) + " frames dropped, " +
       std::to_string(live.delays().reaction.stats().deadline_misses) + " deadline misses";
   if (playback) text += ", " + std::to_string(playback->io().counters().underruns) + " underruns";
   return text;

@@ -88,12 +88,14 @@ LiveSeparation::LiveSeparation(const SeparatorFactory& make, int rate_hz, int ch
   const LivePlayback& playback = *options.playback;
   playback_resampler_ = std::make_unique<dsp::Resampler>(rate_hz, playback.rate_hz, channels,
                                                          separator_->max_output());
-  playback_ring_ = std::make_unique<rt::AudioRing>(rt::AudioRingOptions{
-      .channels = playback.channels,
-      .rate_hz = playback.rate_hz,
-      .min_frames = ring_frames(2 * std::max(1.0, options.ring_seconds), playback.rate_hz, 1),
-      .max_blocks = 4096});
+  playback_ring_ = std::make_unique<rt::AudioRing>(
+      rt::AudioRingOptions{.channels = playback.channels,
+                           .rate_hz = playback.rate_hz,
+                           .min_frames = ring_frames(2 * std::max(1.0, options.ring_seconds),
+                                                     playback.rate_hz, 3 * playback.buffer_frames),
+                           .max_blocks = 4096});
   mixed_.resize(std::size_t(playback.channels) * std::size_t(playback_resampler_->max_output()));
+  lead_left_ = playback.lead_frames;
 }
 
 LiveSeparation::~LiveSeparation() {
@@ -168,11 +170,13 @@ int LiveSeparation::take_block(int max_frames) noexcept {
   const AudioChunk chunk{{planar_.data(), channels_, block.frames, stride},
                          {block.time.index, rate_hz_}};
   output_peak_ = 0;
+  const std::int64_t steps = separator_->steps();
   separator_->push(chunk);
   hand_over();
 
   const std::int64_t done_ns = rt::now_ns();
   delays_.compute.record(done_ns - taken_ns);
+  if (separator_->steps() > steps) delays_.model_run.record(done_ns - taken_ns);
   delays_.reaction.record(done_ns - over_ns);
   input_frames_.fetch_add(block.frames, kRelaxed);
   model_steps_.store(separator_->steps(), kRelaxed);
@@ -217,13 +221,28 @@ void LiveSeparation::play(const AudioChunk& stem) noexcept {
   while (playback_resampler_->pop(chunk)) play_resampled(chunk);
 }
 
+/// When the input sample was due that an output sample stands for.
+std::int64_t LiveSeparation::playback_due_ns(std::int64_t index) const noexcept {
+  return timeline_.due_ns(
+      std::int64_t(std::floor(double(index) * rate_hz_ / playback_ring_->rate_hz())));
+}
+
+void LiveSeparation::play_lead(std::int64_t end_index) noexcept {
+  const int piece = int(mixed_.size()) / playback_ring_->channels();
+  std::fill(mixed_.begin(), mixed_.end(), 0.0F);
+  while (lead_left_ > 0) {
+    const int frames = std::min(lead_left_, piece);
+    const std::int64_t index = end_index - lead_left_;
+    playback_ring_->write(mixed_.data(), frames, {index, playback_due_ns(index)});
+    lead_left_ -= frames;
+  }
+}
+
 void LiveSeparation::play_resampled(const AudioChunk& chunk) noexcept {
+  if (lead_left_ > 0) play_lead(chunk.start.index);
   mix_channels(chunk, playback_ring_->channels(), mixed_.data());
-  // The input sample that this output sample stands for.
-  const std::int64_t input_index =
-      std::int64_t(std::floor(double(chunk.start.index) * rate_hz_ / playback_ring_->rate_hz()));
   playback_ring_->write(mixed_.data(), chunk.frames(),
-                        {chunk.start.index, timeline_.due_ns(input_index)});
+                        {chunk.start.index, playback_due_ns(chunk.start.index)});
 }
 
 void LiveSeparation::finish_input() noexcept {

@@ -25,6 +25,9 @@ struct LivePlayback {
   int stem = 0;  // its number
   int rate_hz = 0;
   int channels = 0;
+  /// Silence before the first stem, so that a burst may come later than the one before it did.
+  int lead_frames = 0;
+  int buffer_frames = 0;  // that the device keeps ready: the ring holds three times as many
 };
 
 struct LiveOptions {
@@ -48,11 +51,12 @@ struct MeterEvent {
 
 /// Delays in ns; all open loop. See docs/architecture.md.
 struct LiveDelays {
-  explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns) {}
+  explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns), model_run(hop_ns) {}
 
   rt::LatencyHistogram queue_wait;   // block's last sample over → taken by the worker
   rt::LatencyHistogram compute;      // taken → stems handed over: resampling, STFT, model
   rt::LatencyHistogram reaction;     // the two together, open loop; deadline: the model's hop
+  rt::LatencyHistogram model_run;    // compute of those blocks for which the model ran
   rt::LatencyHistogram output_wait;  // handed over → written by the writer
   rt::LatencyHistogram end_to_end;   // oldest sample of a hand-over due → written, all included
 };
@@ -103,6 +107,8 @@ class LiveSeparation {
   /// After end_input(): returns when everything is written; throws what the writer met.
   void wait();
 
+  /// How often the model runs.
+  double hop_seconds() const noexcept { return options_.hop_seconds; }
   const models::StemSeparator& separator() const noexcept { return *separator_; }
   const LiveDelays& delays() const noexcept { return delays_; }
   LiveCounters counters() const noexcept;
@@ -125,6 +131,8 @@ class LiveSeparation {
   void record(const Stems& stems) noexcept;
   void play(const AudioChunk& stem) noexcept;
   void play_resampled(const AudioChunk& chunk) noexcept;
+  void play_lead(std::int64_t end_index) noexcept;
+  std::int64_t playback_due_ns(std::int64_t index) const noexcept;
   void finish_input() noexcept;
 
   // The writer.
@@ -148,6 +156,7 @@ class LiveSeparation {
   std::vector<float> frames_;  // [max_output, stems, channels]
   std::vector<float> mixed_;   // [resampler's max_output, playback channels]
   float output_peak_ = 0;
+  int lead_left_ = 0;  // frames of silence still to be played
   rt::EventQueue<MeterEvent> meter_events_;
   rt::EventQueue<MeterEvent>::Producer meter_;
   rt::EventQueue<HandOver> hand_overs_;

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "apps/subcommand.h"
+#include "rt/rescaling_sink.h"
 
 namespace runnel::apps {
 namespace {
@@ -101,13 +102,21 @@ std::vector<OutputPlan::File> OutputPlan::files_for(const std::string& input,
 std::unique_ptr<StemWriter> OutputPlan::open(const Track& track,
                                              const std::vector<std::string>& stems, int rate_hz,
                                              int channels) const {
-  auto writer = std::make_unique<StemWriter>(int(stems.size()), channels, options_.format.clamp);
+  const OutputFormat& format = options_.format;
+  auto writer =
+      std::make_unique<StemWriter>(int(stems.size()), channels, format.clip == ClipMode::kClamp);
+  const rt::FileSinkOptions sink{.rate_hz = rate_hz,
+                                 .channels = channels,
+                                 .format = format.samples,
+                                 .mp3_kbps = format.mp3_kbps};
   for (const File& file : track.files) {
-    writer->add(find_stem(stems, file.stem, "stem"),
-                std::make_unique<rt::FileSink>(
-                    file.path.string(), rt::FileSinkOptions{.rate_hz = rate_hz,
-                                                            .channels = channels,
-                                                            .format = options_.format.samples}));
+    const int stem = find_stem(stems, file.stem, "stem");
+    const std::string path = file.path.string();
+    if (format.clip == ClipMode::kRescale) {
+      writer->add(stem, std::make_unique<rt::RescalingSink>(path, sink));
+    } else {
+      writer->add(stem, std::make_unique<rt::FileSink>(path, sink));
+    }
   }
   return writer;
 }

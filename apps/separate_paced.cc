@@ -39,6 +39,7 @@ int separate_paced(const SeparateOptions& options, const SeparationModel& model)
   live_settings.meter = true;
   LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
                       writer.get());
+  introduce(model, live);
   live.start();
   rt::SourcePump pump(*source, live.input(),
                       {.block_frames = options.block_frames, .realtime = true});
@@ -53,7 +54,7 @@ int separate_paced(const SeparateOptions& options, const SeparationModel& model)
                live_summary(live, nullptr).c_str());
   nlohmann::json stats = live_json(live, nullptr, nullptr);
   stats["mode"] = "realtime";
-  stats["model"] = options.model;
+  add_model(stats, options, model);
   stats["input"]["name"] = source->name();
   stats["input"]["bad_samples"] = source->bad_samples();
   stats["clipped_samples"] = writer->clipped_samples();

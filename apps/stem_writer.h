@@ -11,13 +11,24 @@
 
 namespace runnel::apps {
 
+/// What becomes of samples beyond full scale.
+enum class ClipMode {
+  kNone,     // floats keep them, integers are limited
+  kClamp,    // limited, floats too
+  kRescale,  // the whole stem is turned down: see rt/rescaling_sink.h
+};
+
 /// How samples lie in the output.
 struct OutputFormat {
+  enum class Container { kWav, kFlac, kMp3 };
+  Container container = Container::kWav;
   rt::SampleFormat samples = rt::SampleFormat::kInt16;
-  bool flac = false;
-  bool clamp = false;  // limits float samples to full scale, as integers are anyway
+  int mp3_kbps = 320;
+  ClipMode clip = ClipMode::kNone;
 
-  std::string extension() const { return flac ? "flac" : "wav"; }
+  std::string extension() const {
+    return container == Container::kFlac ? "flac" : container == Container::kMp3 ? "mp3" : "wav";
+  }
 };
 
 /// Interleaves stems, known by their number in the model's order, into their sinks. One thread.

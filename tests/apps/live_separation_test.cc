@@ -104,6 +104,26 @@ TEST(LiveSeparation, WritesAndPlaysAnyStemsOfAnyHop) {
   EXPECT_EQ(played, written[2]);
 }
 
+TEST(LiveSeparation, PlaysTheAskedForSilenceFirst) {
+  LiveSeparation live(
+      testing::fake_separators(2, 3000), kRateHz, 1,
+      {.hop_seconds = 3000.0 / kRateHz,
+       .playback = LivePlayback{.rate_hz = kRateHz, .channels = 1, .lead_frames = 1234}},
+      nullptr);
+  const std::vector<float> input(7000, 0.5F);
+  live.input().write(input.data(), int(input.size()), rt::now_ns());
+  live.start();
+  live.end_input();
+  live.wait();
+  std::vector<float> played(1234 + 7000);
+  ASSERT_EQ(live.playback()->readable(), int(played.size()));
+  live.playback()->read(played.data(), int(played.size()));
+  for (std::size_t i = 0; i < played.size(); ++i) ASSERT_EQ(played[i], i < 1234 ? 0.0F : 0.5F);
+  // Two whole hops; the third came by the flush.
+  EXPECT_EQ(live.delays().model_run.stats().count, 2);
+  EXPECT_GT(live.delays().compute.stats().count, 20);
+}
+
 TEST(LiveSeparation, RefusesAWriterOfOtherStems) {
   StemWriter writer(2, 1);
   EXPECT_THROW(LiveSeparation(testing::fake_separators(3, 10), kRateHz, 1, {}, &writer),
