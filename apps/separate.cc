@@ -26,6 +26,7 @@ SeparationModel load(const SeparationChoice& choice, const SeparateOptions& opti
     find_stem(model.stems, stems.two_stems, "--two-stems");
     stems.two_stems.clear();
   }
+  if (stems.play.empty()) stems.play = model.stems[0];  // whatever is recorded
   StemPlan plan = plan_stems(model.stems, stems);
   model.written = plan.written;
   if (plan.played >= 0) {

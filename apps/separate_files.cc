@@ -35,6 +35,7 @@ struct Job {
   std::atomic<rt::AudioSource*> source{nullptr};
   std::mutex source_mutex;  // the source lives while it is held
   bool started = false;     // there are outputs
+  bool has_levels = false;  // of the whole track
   std::string failure;
   std::string warning;
   int rate_hz = 0;
@@ -163,6 +164,7 @@ std::unique_ptr<models::StemSeparator> FileSeparation::make_separator(
   if (!model_.statistics) return model_.separators(format);
   std::error_code ignored;
   if (!is_pipe() && std::filesystem::is_regular_file(job.track->input, ignored)) {
+    job.has_levels = true;
     return model_.levelled_separators(format, listen(job, format));
   }
   spdlog::warn(
@@ -307,6 +309,7 @@ nlohmann::json FileSeparation::stats() const {
                      {"seconds", job.seconds()},
                      {"wall_seconds", job.wall_s},
                      {"rtf", job.rtf()},
+                     {"whole_track_levels", job.has_levels},
                      {"bad_samples", job.bad_samples},
                      {"clipped_samples", job.clipped_samples},
                      {"model_steps", job.model_steps},

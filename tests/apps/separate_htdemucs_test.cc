@@ -227,6 +227,7 @@ TEST_F(SeparateHtdemucs, OneBadFileDoesNotStopTheOthers) {
   const auto stats = nlohmann::json::parse(testing::read_text(folder_.file("stats")));
   EXPECT_EQ(stats.at("files").size(), 3U);
   EXPECT_EQ(stats.at("files").at(1).at("written_frames"), 3000);
+  EXPECT_EQ(stats.at("files").at(1).at("whole_track_levels"), true);
   EXPECT_EQ(stats.at("random_weights"), false);
   EXPECT_GT(stats.at("run").at("segment_seconds"), 2.9);
   EXPECT_GT(stats.at("peak_resident_bytes"), 0);
