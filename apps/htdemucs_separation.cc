@@ -140,7 +140,7 @@ SeparationModel htdemucs_separation(const SeparationChoice& choice, const Segmen
   try {
     bag = random ? htdemucs::random_bag(choice.random_weights) : htdemucs::open_bag(choice.path);
   } catch (const std::invalid_argument& error) {
-    throw UsageError("--random-weights: " + std::string(error.what()));
+    throw UsageError(error.what());
   }
   const htdemucs::Config& config = bag.models.at(0).config;
   plan_stems(config.sources, stems);  // before the weights are packed, which takes a while
