@@ -10,6 +10,7 @@ namespace {
 using Kind = TapFinish::Kind;
 
 constexpr int kBlock = 32;  // rows and columns of a block of sums: 2 × 2 tiles
+constexpr std::ptrdiff_t kStreamedWeights = 1400000;  // bytes
 
 inline __m512 load_bf16(const std::uint16_t* from, __mmask16 mask) noexcept {
   const __m512i words = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from));
@@ -203,21 +204,34 @@ inline void multiply_block(const TapProduct& p, int row, int panel, Pending& pen
 
 template <Kind kKind, int kPanels>
 void multiply_panels(const TapProduct& p, int first, int last, std::byte* scratch) noexcept {
+  if (first == last) return;
   float* const sums[2] = {reinterpret_cast<float*>(scratch),
                           reinterpret_cast<float*>(scratch) + kBlock * kBlock};
   PendingRows<kKind, kPanels> pending(p.finish);
   int turn = 0;
-  for (int panel = first; panel < last; panel += kPanels) {
-    for (int row = 0; row < p.rows; row += kBlock, turn ^= 1) {
-      const int rows = std::min(kBlock, p.rows - row);
-      if (rows > 16) {
-        multiply_block<2, kPanels>(p, row, panel, pending, sums[turn]);
-      } else {
-        multiply_block<1, kPanels>(p, row, panel, pending, sums[turn]);
+  const auto block = [&](int row, int panel) {
+    const int rows = std::min(kBlock, p.rows - row);
+    if (rows > 16) {
+      multiply_block<2, kPanels>(p, row, panel, pending, sums[turn]);
+    } else {
+      multiply_block<1, kPanels>(p, row, panel, pending, sums[turn]);
+    }
+    fence();
+    pending.write(kBlock);
+    pending.start(sums[turn], row, rows, panel);
+    turn ^= 1;
+  };
+  // Few weights stay in the L2 cache and come along in a stream, while a block of rows, which do
+  // not, stays in the L1 cache. Many weights come a panel at a time.
+  if ((last - first) * p.panel_bytes <= kStreamedWeights) {
+    for (int row = 0; row < p.rows; row += kBlock) {
+      for (int panel = first; panel < last; panel += kPanels) block(row, panel);
+    }
+  } else {
+    for (int panel = first; panel < last; panel += kPanels) {
+      for (int row = 0; row < p.rows; row += kBlock) {
+        block(row, panel);
       }
-      fence();
-      pending.write(kBlock);
-      pending.start(sums[turn], row, rows, panel);
     }
   }
   pending.finish();

@@ -43,10 +43,26 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& 
   }
 }
 
+void gram(const void* x, bool bf16, std::ptrdiff_t x_stride, int rows, int n, float* sums,
+          float* products) noexcept {
+  float row[kMostGram];
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < n; ++i) {
+      const std::ptrdiff_t at = r * x_stride + i;
+      row[i] = bf16 ? float_of_bf16(static_cast<const std::uint16_t*>(x)[at])
+                    : static_cast<const float*>(x)[at];
+    }
+    for (int i = 0; i < n; ++i) {
+      sums[i] += row[i];
+      for (int j = 0; j < n; ++j) products[i * n + j] += row[i] * row[j];
+    }
+  }
+}
+
 }  // namespace
 
 const TapKernels& plain_tap_kernels() {
-  static const TapKernels kernels{.finish = finish};
+  static const TapKernels kernels{.finish = finish, .gram = gram};
   return kernels;
 }
 

@@ -1,5 +1,6 @@
 // The vector version, written once on Highway and compiled for each instruction set.
 #include <algorithm>
+#include <cstring>
 
 #include "engine/kernels/taps.h"
 #include "engine/kernels/taps_plain.h"
@@ -125,10 +126,76 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& 
   }
 }
 
+using Eight = hn::CappedTag<float, 8>;
+constexpr int kEight = int(hn::MaxLanes(Eight()));  // 4 on NEON
+constexpr int kGramRows = 4;                        // of `products` at a time
+
+template <bool kNarrow>
+HWY_INLINE hn::VFromD<Eight> load_eight(const void* x, std::ptrdiff_t at) {
+  const Eight d;
+  if constexpr (kNarrow) {
+    const hn::Rebind<std::uint16_t, Eight> narrow;
+    const hn::RebindToUnsigned<Eight> wide;
+    const auto words = hn::LoadU(narrow, static_cast<const std::uint16_t*>(x) + at);
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, words)));
+  } else {
+    return hn::LoadU(d, static_cast<const float*>(x) + at);
+  }
+}
+
+template <bool kNarrow>
+float value_at(const void* x, std::ptrdiff_t at) {
+  if constexpr (!kNarrow) return static_cast<const float*>(x)[at];
+  const std::uint32_t bits = std::uint32_t(static_cast<const std::uint16_t*>(x)[at]) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+template <bool kNarrow>
+void gram_of(const void* x, std::ptrdiff_t x_stride, int rows, int n, float* sums,
+             float* products) noexcept {
+  const Eight d;
+  for (int j = 0; j < n; j += kEight) {
+    auto sum = hn::Zero(d);
+    for (int r = 0; r < rows; ++r) sum = hn::Add(sum, load_eight<kNarrow>(x, r * x_stride + j));
+    hn::StoreU(hn::Add(hn::LoadU(d, sums + j), sum), d, sums + j);
+  }
+  constexpr int kColumns = 2;  // vectors at a time
+  for (int i = 0; i < n; i += kGramRows) {
+    for (int j = 0; j < n; j += kColumns * kEight) {
+      const bool two = j + kEight < n;
+      hn::VFromD<Eight> sum[kGramRows][kColumns];
+      for (int k = 0; k < kGramRows; ++k) sum[k][0] = sum[k][1] = hn::Zero(d);
+      for (int r = 0; r < rows; ++r) {
+        const std::ptrdiff_t row = r * x_stride;
+        const auto first = load_eight<kNarrow>(x, row + j);
+        const auto second = two ? load_eight<kNarrow>(x, row + j + kEight) : first;
+        for (int k = 0; k < kGramRows; ++k) {
+          const auto factor = hn::Set(d, value_at<kNarrow>(x, row + i + k));
+          sum[k][0] = hn::MulAdd(factor, first, sum[k][0]);
+          sum[k][1] = hn::MulAdd(factor, second, sum[k][1]);
+        }
+      }
+      for (int k = 0; k < kGramRows; ++k) {
+        float* to = products + (i + k) * n + j;
+        hn::StoreU(hn::Add(hn::LoadU(d, to), sum[k][0]), d, to);
+        if (two) hn::StoreU(hn::Add(hn::LoadU(d, to + kEight), sum[k][1]), d, to + kEight);
+      }
+    }
+  }
+}
+
+void gram(const void* x, bool bf16, std::ptrdiff_t x_stride, int rows, int n, float* sums,
+          float* products) noexcept {
+  bf16 ? gram_of<true>(x, x_stride, rows, n, sums, products)
+       : gram_of<false>(x, x_stride, rows, n, sums, products);
+}
+
 }  // namespace
 
 const TapKernels& tap_table() {
-  static const TapKernels kTable{.finish = finish};
+  static const TapKernels kTable{.finish = finish, .gram = gram};
   return kTable;
 }
 

@@ -106,19 +106,9 @@ DecoderLayer::DecoderLayer(const Config& c, const LayerReader& reader, Branch br
     return up[std::size_t((input * outputs + output) * kernel + k)];
   };
   const auto bias = reader.floats(layer + "conv_tr.bias", {outputs});
-  if (spectral) {
-    for (int r = 0; r < stride; ++r) {
-      transposed.emplace_back(
-          outputs, 2, channels, false, bf16,
-          [&](int output, int tap, std::span<float> row) {
-            const int k = tap == 0 ? r + stride : r;  // input q − 1, input q
-            for (int i = 0; i < channels; ++i) row[std::size_t(i)] = at(i, output, k);
-          },
-          bias);
-    }
-  } else {
-    AlignedVector<float> biases;
-    for (int r = 0; r < stride; ++r) biases.insert(biases.end(), bias.begin(), bias.end());
+  AlignedVector<float> biases;
+  for (int r = 0; r < stride; ++r) biases.insert(biases.end(), bias.begin(), bias.end());
+  if (!spectral) {
     transposed.emplace_back(
         stride * outputs, 1, 2 * channels, false, bf16,
         [&](int column, int, std::span<float> row) {
@@ -128,6 +118,18 @@ DecoderLayer::DecoderLayer(const Config& c, const LayerReader& reader, Branch br
           }
         },
         biases);
+    return;
+  }
+  const int together = last ? stride : 1;
+  for (int first = 0; first < stride; first += together) {
+    transposed.emplace_back(
+        together * outputs, 2, channels, false, bf16,
+        [&](int column, int tap, std::span<float> row) {
+          const int r = first + column / outputs, output = column % outputs;
+          const int k = tap == 0 ? r + stride : r;  // input q − 1, input q
+          for (int i = 0; i < channels; ++i) row[std::size_t(i)] = at(i, output, k);
+        },
+        last ? biases : bias);
   }
 }
 

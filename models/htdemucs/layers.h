@@ -39,8 +39,8 @@ struct DecoderLayer {
   engine::Convolution rewrite;  // spectral: 3 taps, frequency rows, of 3 frames each
   std::vector<ResidualBranch> residual;
   /// Output place stride · q + r − kernel / 4 sums inputs q − 1 and q. Temporal: one convolution of
-  /// a window of both inputs, its outputs [stride, channels] in a row. Spectral: one of two taps
-  /// for each r.
+  /// a window of both inputs, its outputs [stride, channels] in a row. Spectral: of two taps, one
+  /// for each r; the last layer one for all of them, as the temporal ones.
   std::vector<engine::Convolution> transposed;
 };
 

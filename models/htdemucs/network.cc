@@ -107,8 +107,9 @@ struct Network::Impl {
           std::make_unique<Weights>(checkpoint, grid_of(config, samples), compute, bf16, executor));
     }
     const std::size_t stems = config.sources.size(), audio = std::size_t(config.audio_channels);
-    spectral_out = engine::PageBuffer(
-        std::size_t(spectrum.frames()) * std::size_t(config.nfft) * stems * audio * 4, true);
+    const std::size_t bins = std::size_t(config.nfft / 2 + 2 * spectral.out_side());
+    spectral_out =
+        engine::PageBuffer(std::size_t(spectrum.frames()) * bins * stems * audio * 2 * 4, true);
     temporal_out =
         engine::PageBuffer((std::size_t(samples) + 2 * kBeyond) * stems * audio * 4, true);
     if (models.size() > 1) one.resize(stems * audio * std::size_t(samples));
@@ -146,8 +147,8 @@ struct Network::Impl {
       temporal.decode(w.temporal, i, temporal_values);
       times.temporal_decoder[std::size_t(i)] = lap();
     }
-    spectrum.synthesise(spectral_values, spectral_normal, temporal_values, temporal_normal, wanted,
-                        out);
+    spectrum.synthesise(spectral_values, spectral.out_side(), spectral_normal, temporal_values,
+                        temporal_normal, wanted, out);
     times.synthesis = lap();
   }
 
@@ -225,7 +226,7 @@ struct Network::Impl {
   SpectralBranch spectral;
   TemporalBranch temporal;
   std::vector<std::unique_ptr<Weights>> models;
-  engine::PageBuffer spectral_out;  // [frames][nfft / 2][stems][channels][re, im]
+  engine::PageBuffer spectral_out;  // [frames][nfft / 2 and sides][stems][channels][re, im]
   engine::PageBuffer temporal_out;  // [kBeyond + samples + kBeyond][stems][channels]
   AlignedVector<float> one;         // [stems · channels, samples] of one model of a bag
   SegmentTimes times{};

@@ -11,7 +11,8 @@ namespace {
 using Kind = engine::TapFinish::Kind;
 
 constexpr double kEpsilon = 1e-5;
-constexpr int kJoinedValues = 1024;  // the most that kMostColumns / 8 gives a row, and some
+constexpr int kJoinedValues = 512;  // no fewer than the widest hidden row
+static_assert(kJoinedValues <= engine::kMostGram);
 
 struct Normal {
   float mean, scale;  // 1 / √(variance + ε)
@@ -47,6 +48,23 @@ ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& nam
         std::copy_n(out.begin() + std::ptrdiff_t(output) * hidden, hidden, row.begin());
       },
       reader.floats(name + ".3.bias", {2 * channels}));
+  const std::size_t n = std::size_t(hidden_stride());
+  row_sum_.resize(n);
+  row_bias_.resize(n);
+  row_gram_.resize(n * n);
+  std::vector<float> row(std::size_t(widen_.weight.inputs()));
+  for (int column = 0; column < widen_.columns(); ++column) {
+    widen_.weight.read_row(column, row.data());
+    const double b = double(widen_.bias[std::size_t(column)]);
+    bias_moments_ += {b, b * b};
+    for (std::size_t i = 0; i < std::size_t(hidden); ++i) {
+      row_sum_[i] += double(row[i]);
+      row_bias_[i] += b * double(row[i]);
+      for (std::size_t j = 0; j < std::size_t(hidden); ++j) {
+        row_gram_[i * n + j] += double(row[i]) * double(row[j]);
+      }
+    }
+  }
   auto gain = reader.floats(name + ".4.weight", {2 * channels});
   auto bias = reader.floats(name + ".4.bias", {2 * channels});
   const auto scale = reader.floats(name + ".6.scale", {channels});
@@ -79,12 +97,14 @@ Moments ResidualBranch::activate(engine::Executor& executor, int thread, const R
   const std::ptrdiff_t stride = hidden_stride(), at = first * stride;
   const int together = int(kJoinedValues / stride), cols = int(together * stride);
   alignas(64) float gain[kJoinedValues], bias[kJoinedValues];
-  for (int i = 0; i < cols; ++i) {
-    const std::size_t channel = std::size_t(i % stride);
-    gain[i] = bias[i] = 0;
-    if (channel >= std::size_t(hidden_)) continue;
-    gain[i] = norm.scale * hidden_gain_[channel];
-    bias[i] = hidden_bias_[channel] - norm.mean * gain[i];
+  for (int i = 0; i < stride; ++i) {
+    const std::size_t channel = std::size_t(i);
+    gain[i] = i < hidden_ ? norm.scale * hidden_gain_[channel] : 0.0f;
+    bias[i] = i < hidden_ ? hidden_bias_[channel] - norm.mean * gain[i] : 0.0f;
+  }
+  for (int i = int(stride); i < cols; ++i) {
+    gain[i] = gain[i - stride];
+    bias[i] = bias[i - stride];
   }
   std::byte* activated = rows.activated.at(at);
   const auto activate_rows = [&](int row, int count, int width) {
@@ -96,13 +116,20 @@ Moments ResidualBranch::activate(engine::Executor& executor, int thread, const R
   activate_rows(0, whole, cols);
   if (rest > 0) activate_rows(whole * together, 1, int(rest * stride));
 
-  double moments[2] = {0, 0};
-  engine::TapProduct product = widen_.product(activated, stride, 0, count);
-  product.finish.kind = Kind::kMoments;
-  product.finish.cols = widen_.columns();
-  product.finish.moments = moments;
-  engine::multiply(executor, thread, product);
-  return {moments[0], moments[1]};
+  const int n = int(stride);
+  float* sums = executor.scratch<float>(thread);
+  float* products = sums + n;
+  std::fill_n(sums, n + n * n, 0.0f);
+  executor.taps.gram(activated, rows.activated.bf16, stride, count, n, sums, products);
+  Moments moments{count * bias_moments_.sum, count * bias_moments_.squares};
+  for (int i = 0; i < n; ++i) {
+    moments.sum += row_sum_[std::size_t(i)] * double(sums[i]);
+    moments.squares += 2 * row_bias_[std::size_t(i)] * double(sums[i]);
+  }
+  for (int i = 0; i < n * n; ++i) {
+    moments.squares += row_gram_[std::size_t(i)] * double(products[i]);
+  }
+  return moments;
 }
 
 void ResidualBranch::add(engine::Executor& executor, int thread, const ResidualRows& rows,

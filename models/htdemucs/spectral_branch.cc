@@ -172,22 +172,29 @@ void SpectralBranch::decode(const SpectralWeights& weights, int index, float* ou
 
   const int out_planes = stride_ * planes;
   executor_.pool.run(planes + 1, [&](int q, int thread) {
-    for (int r = 0; r < stride_; ++r) {
-      const int f = stride_ * q + r - pad_;
-      if (f < 0 || f >= out_planes) continue;
-      engine::TapProduct up = layer.transposed[std::size_t(r)].product(
-          upper.at(q - 1, 0), layer.channels, upper.plane_stride(), frames_);
+    const auto product_of = [&](const engine::Convolution& transposed) {
+      engine::TapProduct up =
+          transposed.product(upper.at(q - 1, 0), layer.channels, upper.plane_stride(), frames_);
       up.tap_begin = q == 0 ? 1 : 0;
       up.tap_end = q == planes ? 1 : 2;
-      if (layer.last) {
-        up.finish.y = out + std::ptrdiff_t(f) * layer.outputs;
-        up.finish.y_stride = std::ptrdiff_t(out_planes) * layer.outputs;
-      } else {
-        RowImage& next = levels_[i - 1];
-        up.finish.kind = Kind::kGelu;
-        add_from(up.finish, next.operand(), next.place(f, 0), layer.outputs);
-        write_to(up.finish, next.operand(), next.place(f, 0), layer.outputs);
-      }
+      return up;
+    };
+    const int first = stride_ * q - pad_;
+    if (layer.last) {
+      engine::TapProduct up = product_of(layer.transposed.front());
+      up.finish.y = out + std::ptrdiff_t(first + out_side()) * layer.outputs;
+      up.finish.y_stride = std::ptrdiff_t(out_planes + 2 * out_side()) * layer.outputs;
+      engine::multiply(executor_, thread, up);
+      return;
+    }
+    RowImage& next = levels_[i - 1];
+    for (int r = 0; r < stride_; ++r) {
+      const int f = first + r;
+      if (f < 0 || f >= out_planes) continue;
+      engine::TapProduct up = product_of(layer.transposed[std::size_t(r)]);
+      up.finish.kind = Kind::kGelu;
+      add_from(up.finish, next.operand(), next.place(f, 0), layer.outputs);
+      write_to(up.finish, next.operand(), next.place(f, 0), layer.outputs);
       engine::multiply(executor_, thread, up);
     }
   });

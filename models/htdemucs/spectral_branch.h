@@ -29,6 +29,7 @@ class SpectralBranch {
   /// The first layer's input: one plane, a row for each frame, [nfft / 2][2 · audio channels] from
   /// value input_side() on, zeros before and behind.
   RowImage& input() noexcept { return input_; }
+  int out_side() const noexcept { return stride_ - pad_; }
   int input_side() const noexcept { return pad_ * input_channels_; }
 
   void encode(const SpectralWeights& weights, int layer) noexcept;
@@ -36,7 +37,8 @@ class SpectralBranch {
   MatrixView<float> bottom() noexcept;
   /// What the first decoder layer reads: bottom() + the last encoder layer's output.
   void join_bottom() noexcept;
-  /// `out`: of the last layer, [frames][nfft / 2][sources · audio channels · 2].
+  /// `out`: of the last layer, [frames][out_side() + nfft / 2 + out_side()][sources · audio
+  /// channels · 2]; what is in the sides is nobody's.
   void decode(const SpectralWeights& weights, int layer, float* out) noexcept;
 
   std::size_t bytes() const noexcept;

@@ -8,7 +8,7 @@
 namespace runnel::models::htdemucs {
 namespace {
 
-constexpr int kHops = 24;  // of a task of synthesis: three frames more are transformed
+constexpr int kHops = 42;  // of a task of synthesis: three frames more are transformed
 
 /// Sample i of x [n] reflected at its ends, which counts neither end twice.
 float reflected(const float* x, int n, int i) noexcept {
@@ -44,9 +44,9 @@ Spectrum::Spectrum(const Config& c, int samples, engine::Executor& executor)
   for (int i = 0; i < executor.pool.threads(); ++i) {
     Scratch& s = scratch_.emplace_back();
     s.samples.resize(std::size_t(nfft_));
-    s.bins.resize(std::size_t(bins_stride_) * std::size_t(std::max(channels_, 2)));
+    s.bins.resize(std::size_t(bins_stride_) * std::size_t(stems_ * channels_));
     s.fft.resize(std::size_t(fft_->scratch_size()));
-    s.sum.resize(std::size_t(kHops + 3) * std::size_t(hop_));
+    s.sum.resize(std::size_t(stems_ * channels_) * std::size_t(kHops * hop_));
   }
 }
 
@@ -93,46 +93,52 @@ Spectrum::Normal Spectrum::analyse(MatrixView<const float> mix, RowImage& out, i
   return {normal.mean, float(deviation)};
 }
 
-void Spectrum::synthesise_block(int block, const float* spectral, const Normal& normal, int row,
-                                float* out, Scratch& s) const noexcept {
-  const int half = nfft_ / 2, width = stems_ * channels_ * 2;
-  const int begin = block * kHops * hop_, end = std::min(samples_, begin + kHops * hop_);
+void Spectrum::overlap_add(const float* spectral, int side, const Normal& normal, StemSet wanted,
+                           int begin, int end, Scratch& s) const noexcept {
+  const int half = nfft_ / 2, rows = stems_ * channels_, block = kHops * hop_;
   // Frame t covers [hop · t − 3/2 hop, … + nfft): those that reach the block.
   const int shift = hop_ / 2 * 3;
   const int first = std::max(0, (begin + shift - nfft_) / hop_ + 1);
   const int last = std::min(frames_, (end + shift - 1) / hop_ + 1);
   std::fill(s.sum.begin(), s.sum.end(), 0.0f);
   for (int t = first; t < last; ++t) {
-    const float* values = spectral + std::ptrdiff_t(t) * half * width + 2 * row;
+    const float* values = spectral + (std::ptrdiff_t(t) * (half + 2 * side) + side) * rows * 2;
     for (int f = 0; f < half; ++f) {
-      s.bins[std::size_t(f)] = {values[std::ptrdiff_t(f) * width] * normal.scale + normal.mean,
-                                values[std::ptrdiff_t(f) * width + 1] * normal.scale + normal.mean};
+      for (int row = 0; row < rows; ++row, values += 2) {
+        s.bins[std::size_t(row * bins_stride_ + f)] = {values[0] * normal.scale + normal.mean,
+                                                       values[1] * normal.scale + normal.mean};
+      }
     }
-    s.bins[std::size_t(half)] = 0;
-    fft_->inverse(s.bins.data(), s.samples.data(), s.fft.data());
     const int at = hop_ * t - shift - begin;  // in the block
     const int from = std::max(0, -at), to = std::min(nfft_, end - begin - at);
-    for (int i = from; i < to; ++i) {
-      s.sum[std::size_t(at + i)] += s.samples[std::size_t(i)] * synthesis_[std::size_t(i)];
-    }
-  }
-  std::copy_n(s.sum.data(), end - begin, out + begin);
-}
-
-void Spectrum::synthesise(const float* spectral, const Normal& spectral_normal,
-                          const float* temporal, const Normal& temporal_normal, StemSet wanted,
-                          MatrixView<float> out) noexcept {
-  const int rows = stems_ * channels_, blocks = (samples_ + kHops * hop_ - 1) / (kHops * hop_);
-  executor_.pool.run(blocks, [&](int block, int thread) {
-    Scratch& s = scratch_[std::size_t(thread)];
-    const int begin = block * kHops * hop_, end = std::min(samples_, begin + kHops * hop_);
     for (int row = 0; row < rows; ++row) {
       if ((wanted >> (row / channels_) & 1) == 0) continue;
-      float* y = out.row(row).data();
-      synthesise_block(block, spectral, spectral_normal, row, y, s);
-      for (int i = begin; i < end; ++i) {
-        y[i] +=
-            temporal[std::ptrdiff_t(i) * rows + row] * temporal_normal.scale + temporal_normal.mean;
+      std::complex<float>* bins = s.bins.data() + row * bins_stride_;
+      bins[half] = 0;
+      fft_->inverse(bins, s.samples.data(), s.fft.data());
+      float* sum = s.sum.data() + row * block + at;
+      for (int i = from; i < to; ++i)
+        sum[i] += s.samples[std::size_t(i)] * synthesis_[std::size_t(i)];
+    }
+  }
+}
+
+void Spectrum::synthesise(const float* spectral, int side, const Normal& spectral_normal,
+                          const float* temporal, const Normal& temporal_normal, StemSet wanted,
+                          MatrixView<float> out) noexcept {
+  const int rows = stems_ * channels_, block = kHops * hop_;
+  executor_.pool.run((samples_ + block - 1) / block, [&](int task, int thread) {
+    Scratch& s = scratch_[std::size_t(thread)];
+    const int begin = task * block, end = std::min(samples_, begin + block);
+    overlap_add(spectral, side, spectral_normal, wanted, begin, end, s);
+    for (int row = 0; row < rows; ++row) {
+      if ((wanted >> (row / channels_) & 1) == 0) continue;
+      float* y = out.row(row).data() + begin;
+      const float* sum = s.sum.data() + row * block;
+      const float* samples = temporal + std::ptrdiff_t(begin) * rows + row;
+      for (int i = 0; i < end - begin; ++i) {
+        y[i] = sum[i] + samples[std::ptrdiff_t(i) * rows] * temporal_normal.scale +
+               temporal_normal.mean;
       }
     }
   });

@@ -33,24 +33,26 @@ class Spectrum {
   /// 2][channels][re, im], normalised over all of it. Returns what undoes that.
   Normal analyse(MatrixView<const float> mix, RowImage& out, int side) noexcept;
 
-  /// The sum of both branches, for the wanted stems. spectral: [frames][nfft / 2][stems][channels]
-  /// [re, im]; temporal: [samples][stems][channels]; both still normalised. out: [stems · channels,
-  /// samples].
-  void synthesise(const float* spectral, const Normal& spectral_normal, const float* temporal,
-                  const Normal& temporal_normal, StemSet wanted, MatrixView<float> out) noexcept;
+  /// The sum of both branches, for the wanted stems. spectral: [frames][side + nfft / 2 + side]
+  /// [stems][channels][re, im]; temporal: [samples][stems][channels]; both still normalised. out:
+  /// [stems · channels, samples].
+  void synthesise(const float* spectral, int side, const Normal& spectral_normal,
+                  const float* temporal, const Normal& temporal_normal, StemSet wanted,
+                  MatrixView<float> out) noexcept;
 
   std::size_t bytes() const noexcept;
 
  private:
   struct Scratch {
     AlignedVector<float> samples;             // [nfft]
-    AlignedVector<std::complex<float>> bins;  // [rows][nfft / 2 + 1, padded]
+    AlignedVector<std::complex<float>> bins;  // [stems · channels][nfft / 2 + 1, padded]
     AlignedVector<std::complex<float>> fft;   // of fft_
-    AlignedVector<float> sum;                 // [kHops + 3 hops]: overlapped frames
+    AlignedVector<float> sum;                 // [stems · channels][block]: overlapped frames
   };
 
-  void synthesise_block(int block, const float* spectral, const Normal& normal, int row, float* out,
-                        Scratch& scratch) const noexcept;
+  /// Samples [begin, end) of the wanted rows into the scratch's sum.
+  void overlap_add(const float* spectral, int side, const Normal& normal, StemSet wanted, int begin,
+                   int end, Scratch& scratch) const noexcept;
 
   const int nfft_, hop_, channels_, stems_, samples_, frames_;
   const int bins_stride_;

@@ -163,6 +163,17 @@ TEST_P(HtdemucsGoldens, AFloat32SegmentIsTheReferences) {
             1e-3);
 }
 
+TEST_P(HtdemucsGoldens, BFloat16IsNearToFloat32) {
+  const Bag bag = open_bag(folder_);
+  Network exact(bag, compute(engine::Precision::kFloat32));
+  Network narrow(bag, compute(engine::Precision::kBFloat16));
+  const Audio mix = read_audio(folder_ / "input.wav", exact.samples());
+  const double sdr = decibels(separate(narrow, mix).values, separate(exact, mix).values);
+  RecordProperty("sdr_db", std::to_string(sdr));
+  std::printf("SDR %.1f dB\n", sdr);
+  EXPECT_GT(sdr, 10.0);
+}
+
 TEST_P(HtdemucsGoldens, ThreadsChangeNothing) {
   const Bag bag = open_bag(folder_);
   for (const auto precision : {engine::Precision::kFloat32, engine::Precision::kBFloat16}) {
