@@ -325,6 +325,33 @@ TEST(SeparateModels, AModelThatIsNotHereSaysHowToGetIt) {
   unsetenv("RUNNEL_MODELS");
 }
 
+// Both architectures have .th packages: what is inside tells them apart.
+TEST(SeparateModels, APackageOfGtcrnIsNotDemucs) {
+  const std::string package = "../shared/weights/gtcrn-dns3/model_trained_on_dns3.tar";
+  if (!fs::exists(package)) GTEST_SKIP() << package << " is not here";
+  const TempFolder folder;
+  fs::copy_file(package, folder.file("model.th"));
+  write_wav(folder.file("a.wav"), noisy_speech(16'000, 1, 1000));
+  const Outcome outcome = run(
+      {"separate", folder.file("a.wav"), "-n", folder.file("model.th"), "-o", folder.file("out")});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(read_wav(folder.file("out/model/a/speech.wav")).frames(), 1000);
+}
+
+TEST(SeparateModels, ACheckpointThatIsNoneIsOneLine) {
+  const TempFolder folder;
+  write_wav(folder.file("a.wav"), noisy_speech(16'000, 1, 1000));
+  std::ofstream(folder.file("bad.yaml")) << "models: ['12345678']\n";
+  std::ofstream(folder.file("bad.th")) << "cdemucs.htdemucs\nHTDemucs\n";
+  std::ofstream(folder.file("bad.safetensors")) << "nothing";
+  for (const char* name : {"bad.yaml", "bad.th", "bad.safetensors", "none.th"}) {
+    const Outcome outcome = run({"separate", folder.file("a.wav"), "-n", folder.file(name)});
+    EXPECT_EQ(outcome.exit_code, 1) << name;
+    EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(folder.path()));
+  }
+}
+
 TEST(SeparateModels, GtcrnRefusesWhatOnlyHtdemucsHeeds) {
   const TempFolder folder;
   write_wav(folder.file("a.wav"), noisy_speech(16'000, 1, 100));
