@@ -122,7 +122,7 @@ nlohmann::json live_json(const LiveSeparation& live, const rt::DeviceStream* cap
   const auto& format = live.separator().format();
   return {{"versions", version_json()},
           {"input", {{"rate_hz", format.rate_hz}, {"channels", format.channels}}},
-          {"block_frames", format.max_chunk},
+          {"block_frames", live.block_frames()},
           {"algorithmic_latency", algorithmic_json(live.separator())},
           {"stages",
            {{"queue_wait", histogram_json(delays.queue_wait)},

@@ -59,8 +59,7 @@ LiveSeparation::LiveSeparation(const SeparatorFactory& make, int rate_hz, int ch
     : options_(options),
       rate_hz_(rate_hz),
       channels_(channels),
-      separator_(
-          make({.rate_hz = rate_hz, .channels = channels, .max_chunk = options.block_frames})),
+      separator_(make({.rate_hz = rate_hz, .channels = channels, .max_chunk = most_frames()})),
       input_({.channels = channels,
               .rate_hz = rate_hz,
               .min_frames = ring_frames(options.ring_seconds, rate_hz, 4 * options.block_frames),
@@ -71,7 +70,7 @@ LiveSeparation::LiveSeparation(const SeparatorFactory& make, int rate_hz, int ch
                    .max_blocks = 4096}),
       recording_(recording),
       timeline_(rate_hz),
-      planar_(std::size_t(channels) * std::size_t(options.block_frames)),
+      planar_(std::size_t(channels) * std::size_t(most_frames())),
       frames_(std::size_t(stems_ring_.channels()) * std::size_t(separator_->max_output())),
       meter_events_(kEvents),
       meter_(meter_events_.producer()),
@@ -131,7 +130,7 @@ void LiveSeparation::run_worker(const std::stop_token& stop) {
     // With an end, only what is there now: a duplex device goes on writing.
     int left = input_.readable();
     while (left > 0 && !stop.stop_requested()) {
-      const int taken = take_block(std::min(left, options_.block_frames));
+      const int taken = take_block(std::min(left, most_frames()));
       left = taken > 0 ? left - taken : 0;
     }
     const bool enough =
@@ -145,30 +144,45 @@ void LiveSeparation::run_worker(const std::stop_token& stop) {
   separated_.store(true, std::memory_order_release);
 }
 
-/// One worker step: allocates, locks and logs nothing. Returns the frames taken.
+/// Puts the block's channels into rows of planar_ from column `at` on.
+void LiveSeparation::copy_block(const rt::AudioRing::Block& block, int at) noexcept {
+  const auto first = int(block.first.size() / std::size_t(channels_));
+  for (int i = 0; i < block.frames; ++i) {
+    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
+                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
+    for (int c = 0; c < channels_; ++c) {
+      planar_[std::size_t(c) * std::size_t(most_frames()) + std::size_t(at + i)] = frame[c];
+    }
+  }
+}
+
+/// One worker step: allocates, locks and logs nothing. Returns the frames taken. A model that fell
+/// behind gets all that follows without a gap at once: it can make up for several runs in one.
 int LiveSeparation::take_block(int max_frames) noexcept {
   if (options_.max_frames > 0) {
     const std::int64_t room = options_.max_frames - input_frames_.load(kRelaxed);
     max_frames = int(std::min<std::int64_t>(max_frames, room));
   }
-  const rt::AudioRing::Block block = input_.peek(max_frames);
-  if (block.frames == 0) return 0;
   const std::int64_t taken_ns = rt::now_ns();
-  const std::int64_t over_ns = block.time.due_ns + rt::frames_to_ns(block.frames, rate_hz_);
-  delays_.queue_wait.record(taken_ns - over_ns);
-
-  const auto stride = std::ptrdiff_t(options_.block_frames);
-  const auto first = int(block.first.size() / std::size_t(channels_));
-  for (int i = 0; i < block.frames; ++i) {
-    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
-                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
-    for (int c = 0; c < channels_; ++c) planar_[std::size_t(c * stride + i)] = frame[c];
+  std::int64_t start_index = 0, over_ns = 0;
+  int frames = 0;
+  while (frames < max_frames) {
+    const rt::AudioRing::Block block = input_.peek(max_frames - frames);
+    if (block.frames == 0) break;
+    if (frames == 0) start_index = block.time.index;
+    if (block.time.index != start_index + frames) break;
+    over_ns = block.time.due_ns + rt::frames_to_ns(block.frames, rate_hz_);
+    delays_.queue_wait.record(taken_ns - over_ns);
+    copy_block(block, frames);
+    input_.consume(block.frames);
+    timeline_.add(block.time);
+    frames += block.frames;
+    if (options_.catch_up_frames == 0) break;
   }
-  input_.consume(block.frames);
-  timeline_.add(block.time);
+  if (frames == 0) return 0;
 
-  const AudioChunk chunk{{planar_.data(), channels_, block.frames, stride},
-                         {block.time.index, rate_hz_}};
+  const AudioChunk chunk{{planar_.data(), channels_, frames, most_frames()},
+                         {start_index, rate_hz_}};
   output_peak_ = 0;
   const std::int64_t steps = separator_->steps();
   separator_->push(chunk);
@@ -178,12 +192,12 @@ int LiveSeparation::take_block(int max_frames) noexcept {
   delays_.compute.record(done_ns - taken_ns);
   if (separator_->steps() > steps) delays_.model_run.record(done_ns - taken_ns);
   delays_.reaction.record(done_ns - over_ns);
-  input_frames_.fetch_add(block.frames, kRelaxed);
+  input_frames_.fetch_add(frames, kRelaxed);
   model_steps_.store(separator_->steps(), kRelaxed);
   if (options_.meter) {
     meter_.try_push({.input_peak = peak(chunk.samples), .output_peak = output_peak_});
   }
-  return block.frames;
+  return frames;
 }
 
 void LiveSeparation::hand_over() noexcept {

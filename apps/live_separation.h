@@ -1,6 +1,7 @@
 // The live audio path: one chunk from the input ring to the stems, with every delay measured.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -31,7 +32,8 @@ struct LivePlayback {
 };
 
 struct LiveOptions {
-  int block_frames = 256;      // most frames that one worker step takes
+  int block_frames = 256;      // most frames that one worker step takes …
+  int catch_up_frames = 0;     // … or, if it is behind and this is more, so many at once
   double ring_seconds = 1.0;   // of input held during an overload before audio is lost
   double hop_seconds = 0.016;  // of the model: the deadline of a reaction
   std::optional<LivePlayback> playback{};
@@ -107,6 +109,7 @@ class LiveSeparation {
   /// After end_input(): returns when everything is written; throws what the writer met.
   void wait();
 
+  int block_frames() const noexcept { return options_.block_frames; }
   /// How often the model runs.
   double hop_seconds() const noexcept { return options_.hop_seconds; }
   const models::StemSeparator& separator() const noexcept { return *separator_; }
@@ -124,9 +127,14 @@ class LiveSeparation {
     std::int64_t at_ns = 0;
   };
 
+  int most_frames() const noexcept {
+    return std::max(options_.block_frames, options_.catch_up_frames);
+  }
+
   // The worker.
   void run_worker(const std::stop_token& stop);
   int take_block(int max_frames) noexcept;
+  void copy_block(const rt::AudioRing::Block& block, int at) noexcept;
   void hand_over() noexcept;
   void record(const Stems& stems) noexcept;
   void play(const AudioChunk& stem) noexcept;
@@ -152,7 +160,7 @@ class LiveSeparation {
 
   // The worker's own.
   Timeline timeline_;
-  std::vector<float> planar_;  // [channels, block_frames]
+  std::vector<float> planar_;  // [channels, most_frames()]
   std::vector<float> frames_;  // [max_output, stems, channels]
   std::vector<float> mixed_;   // [resampler's max_output, playback channels]
   float output_peak_ = 0;

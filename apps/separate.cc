@@ -113,6 +113,7 @@ std::string describe_output(const SeparateOptions& options, const OutputPlan::Tr
 LiveOptions live_options(const SeparateOptions& options, const SeparationModel& model,
                          int rate_hz) {
   return {.block_frames = options.block_frames,
+          .catch_up_frames = model.run_once ? int(model.ring_seconds * rate_hz) : 0,
           .ring_seconds = model.ring_seconds,
           .hop_seconds = model.hop_seconds,
           .max_frames = std::int64_t(options.duration_seconds * rate_hz),

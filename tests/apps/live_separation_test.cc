@@ -124,6 +124,33 @@ TEST(LiveSeparation, PlaysTheAskedForSilenceFirst) {
   EXPECT_GT(live.delays().compute.stats().count, 20);
 }
 
+// What waits behind a jump of the index comes in another step.
+TEST(LiveSeparation, GivesAModelThatFellBehindAllThatWaitsAtOnce) {
+  std::vector<float> speech;
+  StemWriter writer(2, 1);
+  writer.add(kSpeech, std::make_unique<MemorySink>(speech));
+  LiveSeparation live(testing::fake_separators(2, 500), kRateHz, 1,
+                      {.block_frames = 100, .catch_up_frames = 8000}, &writer);
+  const std::vector<float> input(3000, 0.25F);
+  const std::int64_t now_ns = rt::now_ns();
+  // Due times that are not quite regular, as a device's.
+  for (int b = 0; b < 30; ++b) {
+    live.input().write(input.data(), 100, now_ns + b * 6'250'000 + (b % 3) * 50'000);
+  }
+  live.input().drop(700);
+  live.input().write(input.data(), 3000, now_ns);
+  live.start();
+  live.end_input();
+  live.wait();
+  EXPECT_EQ(live.delays().compute.stats().count, 2);
+  EXPECT_EQ(live.counters().input_frames, 6000);
+  EXPECT_EQ(live.separator().format().max_chunk, 8000);
+  ASSERT_EQ(speech.size(), 6700U);
+  for (std::size_t i = 0; i < speech.size(); ++i) {
+    ASSERT_EQ(speech[i], i >= 3000 && i < 3700 ? 0.0F : 0.25F) << i;
+  }
+}
+
 TEST(LiveSeparation, RefusesAWriterOfOtherStems) {
   StemWriter writer(2, 1);
   EXPECT_THROW(LiveSeparation(testing::fake_separators(3, 10), kRateHz, 1, {}, &writer),
