@@ -135,8 +135,8 @@ void introduce(const SeparationModel& model, const LiveSeparation& live) {
                fixed(run / model.hop_seconds, 2).c_str(), fixed(delay, 3).c_str());
   if (run <= model.hop_seconds) return;
   spdlog::warn(
-      "this machine does not keep up: audio will be lost; a longer --live-hop or a shorter "
-      "--live-context helps");
+      "a run takes longer than a hop, so stems come several hops at a time and later; a longer "
+      "--live-hop or a shorter --live-context fits this machine");
 }
 
 void add_model(nlohmann::json& stats, const SeparateOptions& options,
