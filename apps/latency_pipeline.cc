@@ -2,9 +2,9 @@
 
 #include "apps/latency.h"
 #include "apps/live_report.h"
+#include "apps/separation_model.h"
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
-#include "models/catalog.h"
 #include "rt/clock.h"
 #include "rt/pump.h"
 #include "rt/stop_signal.h"
@@ -27,8 +27,9 @@ nlohmann::json measure_pipeline(const LatencyOptions& options) {
   const rt::StopSignal stop;
   const int block = options.block_frames > 0 ? options.block_frames : kDefaultBlock;
   SyntheticSource source(options.rate_hz, options.seconds);
-  StemWriter nowhere(1);
-  LiveSeparation live(models::load_separator(options.model), options.rate_hz, 1,
+  const SeparationModel model = gtcrn_separation(options.model, {});
+  StemWriter nowhere(int(model.stems.size()), 1);
+  LiveSeparation live(model.separators, options.rate_hz, 1,
                       {.block_frames = block, .realtime_priority = options.realtime_priority},
                       &nowhere);
   rt::WakeupFloor floor(1'000'000, options.realtime_priority);

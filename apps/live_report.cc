@@ -2,11 +2,14 @@
 
 #include "apps/text.h"
 #include "apps/version.h"
+#include "models/separator.h"
 
 namespace runnel::apps {
 namespace {
 
-double algorithmic_ms(const models::Separator& separator) {
+constexpr double kLongHopSeconds = 0.1;
+
+double algorithmic_ms(const models::StemSeparator& separator) {
   return 1e3 * double(separator.latency_samples()) / separator.format().rate_hz;
 }
 
@@ -40,6 +43,16 @@ nlohmann::json counters_json(const LiveSeparation& live, const rt::DeviceStream*
   return json;
 }
 
+/// Where the model runs seldom, most blocks take no time; then what a run takes is told.
+std::string compute_text(const LiveSeparation& live) {
+  if (live.hop_seconds() < kLongHopSeconds) {
+    return "compute " + fixed(live.delays().compute.stats().p50_ms, 2) + " ms (p50)";
+  }
+  const rt::LatencyStats run = live.delays().model_run.stats();
+  return "a model run " + fixed(run.p50_ms, 1) + " ms (p50), " + fixed(run.max_ms, 1) +
+         " (max), every " + fixed(1e3 * live.hop_seconds(), 0);
+}
+
 }  // namespace
 
 nlohmann::json histogram_json(const rt::LatencyHistogram& histogram) {
@@ -69,12 +82,14 @@ nlohmann::json grants_json(const rt::WorkerGrants& grants) {
           {"summary", grants.summary}};
 }
 
-nlohmann::json algorithmic_json(const models::Separator& separator) {
-  const auto parts = separator.latency();
-  return {{"samples", separator.latency_samples()},
-          {"ms", algorithmic_ms(separator)},
-          {"stft_ms", parts.stft_ms},
-          {"resampling_ms", parts.resampling_ms}};
+nlohmann::json algorithmic_json(const models::StemSeparator& separator) {
+  nlohmann::json json = {{"samples", separator.latency_samples()},
+                         {"ms", algorithmic_ms(separator)}};
+  if (const auto* gtcrn = dynamic_cast<const models::Separator*>(&separator)) {
+    json["stft_ms"] = gtcrn->latency().stft_ms;
+    json["resampling_ms"] = gtcrn->latency().resampling_ms;
+  }
+  return json;
 }
 
 nlohmann::json device_json(const rt::DeviceStream& stream) {
@@ -107,11 +122,12 @@ nlohmann::json live_json(const LiveSeparation& live, const rt::DeviceStream* cap
   const auto& format = live.separator().format();
   return {{"versions", version_json()},
           {"input", {{"rate_hz", format.rate_hz}, {"channels", format.channels}}},
-          {"block_frames", format.max_chunk},
+          {"block_frames", live.block_frames()},
           {"algorithmic_latency", algorithmic_json(live.separator())},
           {"stages",
            {{"queue_wait", histogram_json(delays.queue_wait)},
             {"compute", histogram_json(delays.compute)},
+            {"model_run", histogram_json(delays.model_run)},
             {"reaction", histogram_json(delays.reaction)},
             {"output_wait", histogram_json(delays.output_wait)}}},
           {"end_to_end",
@@ -131,8 +147,7 @@ std::string live_summary(const LiveSeparation& live, const rt::DeviceStream* pla
   std::string text =
       "delay " + fixed(delay.p50_ms, 1) + " ms (p50), " + fixed(delay.p99_ms, 1) + " (p99), " +
       fixed(delay.max_ms, 1) + " (max), of which " + fixed(algorithmic_ms(live.separator()), 1) +
-      " algorithmic; compute " + fixed(live.delays().compute.stats().p50_ms, 2) + " ms (p50); " +
-      std::to_string(drops) + " frames dropped, " +
+      " algorithmic; " + compute_text(live) + "; " + std::to_string(drops) + " frames dropped, " +
       std::to_string(live.delays().reaction.stats().deadline_misses) + " deadline misses";
   if (playback) text += ", " + std::to_string(playback->io().counters().underruns) + " underruns";
   return text;

@@ -13,8 +13,8 @@ namespace runnel::apps {
 /// Quantiles in ms, deadline misses, and the non-empty buckets [lower_ms, upper_ms, count].
 nlohmann::json histogram_json(const rt::LatencyHistogram& histogram);
 nlohmann::json grants_json(const rt::WorkerGrants& grants);
-/// Algorithmic delay: in samples, in ms, and how it is made up.
-nlohmann::json algorithmic_json(const models::Separator& separator);
+/// Algorithmic delay: in samples, in ms, and, where the separator says so, how it is made up.
+nlohmann::json algorithmic_json(const models::StemSeparator& separator);
 nlohmann::json device_json(const rt::DeviceStream& stream);
 
 /// Everything that a LiveSeparation counted and measured. Devices may be null.

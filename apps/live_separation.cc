@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
+#include <string>
 
 #include "rt/clock.h"
 
@@ -15,7 +17,6 @@ constexpr std::int64_t kWriterPollNs = 500'000;
 constexpr int kWriterFrames = 1024;
 constexpr double kOutputSeconds = 8.0;  // a disk may stall for so long
 constexpr int kEvents = 4096;
-constexpr double kModelHopSeconds = 0.016;
 
 int ring_frames(double seconds, int rate_hz, int at_least) {
   return std::max(int(seconds * rate_hz), at_least);
@@ -53,42 +54,47 @@ void mix_channels(const AudioChunk& from, int channels, float* interleaved) noex
 
 }  // namespace
 
-LiveSeparation::LiveSeparation(std::shared_ptr<const models::gtcrn::Weights> weights, int rate_hz,
-                               int channels, const LiveOptions& options, StemWriter* recording)
+LiveSeparation::LiveSeparation(const SeparatorFactory& make, int rate_hz, int channels,
+                               const LiveOptions& options, StemWriter* recording)
     : options_(options),
       rate_hz_(rate_hz),
       channels_(channels),
-      separator_(std::move(weights),
-                 {.rate_hz = rate_hz, .channels = channels, .max_chunk = options.block_frames},
-                 options.separation),
+      separator_(make({.rate_hz = rate_hz, .channels = channels, .max_chunk = most_frames()})),
       input_({.channels = channels,
               .rate_hz = rate_hz,
               .min_frames = ring_frames(options.ring_seconds, rate_hz, 4 * options.block_frames),
               .max_blocks = 4096}),
-      stems_ring_({.channels = 2 * channels,
+      stems_ring_({.channels = separator_->stems() * channels,
                    .rate_hz = rate_hz,
                    .min_frames = ring_frames(recording ? kOutputSeconds : 0.0, rate_hz, 1),
                    .max_blocks = 4096}),
       recording_(recording),
       timeline_(rate_hz),
-      planar_(std::size_t(channels) * std::size_t(options.block_frames)),
-      pairs_(2 * std::size_t(channels) * std::size_t(separator_.max_output())),
+      planar_(std::size_t(channels) * std::size_t(most_frames())),
+      frames_(std::size_t(stems_ring_.channels()) * std::size_t(separator_->max_output())),
       meter_events_(kEvents),
       meter_(meter_events_.producer()),
       hand_overs_(kEvents),
       handed_(hand_overs_.producer()),
-      written_(2 * std::size_t(channels) * kWriterFrames),
-      delays_(std::int64_t(kModelHopSeconds * 1e9)) {
+      written_(std::size_t(stems_ring_.channels()) * kWriterFrames),
+      delays_(std::int64_t(options.hop_seconds * 1e9)) {
+  if (recording && recording->stems() != separator_->stems()) {
+    throw std::invalid_argument("live separation: expected a writer of " +
+                                std::to_string(separator_->stems()) + " stems, found one of " +
+                                std::to_string(recording->stems()));
+  }
   if (!options.playback) return;
   const LivePlayback& playback = *options.playback;
   playback_resampler_ = std::make_unique<dsp::Resampler>(rate_hz, playback.rate_hz, channels,
-                                                         separator_.max_output());
-  playback_ring_ = std::make_unique<rt::AudioRing>(rt::AudioRingOptions{
-      .channels = playback.channels,
-      .rate_hz = playback.rate_hz,
-      .min_frames = ring_frames(2 * std::max(1.0, options.ring_seconds), playback.rate_hz, 1),
-      .max_blocks = 4096});
+                                                         separator_->max_output());
+  playback_ring_ = std::make_unique<rt::AudioRing>(
+      rt::AudioRingOptions{.channels = playback.channels,
+                           .rate_hz = playback.rate_hz,
+                           .min_frames = ring_frames(2 * std::max(1.0, options.ring_seconds),
+                                                     playback.rate_hz, 3 * playback.buffer_frames),
+                           .max_blocks = 4096});
   mixed_.resize(std::size_t(playback.channels) * std::size_t(playback_resampler_->max_output()));
+  lead_left_ = playback.lead_frames;
 }
 
 LiveSeparation::~LiveSeparation() {
@@ -124,7 +130,7 @@ void LiveSeparation::run_worker(const std::stop_token& stop) {
     // With an end, only what is there now: a duplex device goes on writing.
     int left = input_.readable();
     while (left > 0 && !stop.stop_requested()) {
-      const int taken = take_block(std::min(left, options_.block_frames));
+      const int taken = take_block(std::min(left, most_frames()));
       left = taken > 0 ? left - taken : 0;
     }
     const bool enough =
@@ -138,54 +144,70 @@ void LiveSeparation::run_worker(const std::stop_token& stop) {
   separated_.store(true, std::memory_order_release);
 }
 
-/// One worker step: allocates, locks and logs nothing. Returns the frames taken.
+/// Puts the block's channels into rows of planar_ from column `at` on.
+void LiveSeparation::copy_block(const rt::AudioRing::Block& block, int at) noexcept {
+  const auto first = int(block.first.size() / std::size_t(channels_));
+  for (int i = 0; i < block.frames; ++i) {
+    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
+                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
+    for (int c = 0; c < channels_; ++c) {
+      planar_[std::size_t(c) * std::size_t(most_frames()) + std::size_t(at + i)] = frame[c];
+    }
+  }
+}
+
+/// One worker step: allocates, locks and logs nothing. Returns the frames taken. A model that fell
+/// behind gets all that follows without a gap at once: it can make up for several runs in one.
 int LiveSeparation::take_block(int max_frames) noexcept {
   if (options_.max_frames > 0) {
     const std::int64_t room = options_.max_frames - input_frames_.load(kRelaxed);
     max_frames = int(std::min<std::int64_t>(max_frames, room));
   }
-  const rt::AudioRing::Block block = input_.peek(max_frames);
-  if (block.frames == 0) return 0;
   const std::int64_t taken_ns = rt::now_ns();
-  const std::int64_t over_ns = block.time.due_ns + rt::frames_to_ns(block.frames, rate_hz_);
-  delays_.queue_wait.record(taken_ns - over_ns);
-
-  const auto stride = std::ptrdiff_t(options_.block_frames);
-  const auto first = int(block.first.size() / std::size_t(channels_));
-  for (int i = 0; i < block.frames; ++i) {
-    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
-                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
-    for (int c = 0; c < channels_; ++c) planar_[std::size_t(c * stride + i)] = frame[c];
+  std::int64_t start_index = 0, over_ns = 0;
+  int frames = 0;
+  while (frames < max_frames) {
+    const rt::AudioRing::Block block = input_.peek(max_frames - frames);
+    if (block.frames == 0) break;
+    if (frames == 0) start_index = block.time.index;
+    if (block.time.index != start_index + frames) break;
+    over_ns = block.time.due_ns + rt::frames_to_ns(block.frames, rate_hz_);
+    delays_.queue_wait.record(taken_ns - over_ns);
+    copy_block(block, frames);
+    input_.consume(block.frames);
+    timeline_.add(block.time);
+    frames += block.frames;
+    if (options_.catch_up_frames == 0) break;
   }
-  input_.consume(block.frames);
-  timeline_.add(block.time);
+  if (frames == 0) return 0;
 
-  const AudioChunk chunk{{planar_.data(), channels_, block.frames, stride},
-                         {block.time.index, rate_hz_}};
+  const AudioChunk chunk{{planar_.data(), channels_, frames, most_frames()},
+                         {start_index, rate_hz_}};
   output_peak_ = 0;
-  separator_.push(chunk);
+  const std::int64_t steps = separator_->steps();
+  separator_->push(chunk);
   hand_over();
 
   const std::int64_t done_ns = rt::now_ns();
   delays_.compute.record(done_ns - taken_ns);
+  if (separator_->steps() > steps) delays_.model_run.record(done_ns - taken_ns);
   delays_.reaction.record(done_ns - over_ns);
-  input_frames_.fetch_add(block.frames, kRelaxed);
-  model_steps_.store(separator_.steps(), kRelaxed);
+  input_frames_.fetch_add(frames, kRelaxed);
+  model_steps_.store(separator_->steps(), kRelaxed);
   if (options_.meter) {
     meter_.try_push({.input_peak = peak(chunk.samples), .output_peak = output_peak_});
   }
-  return block.frames;
+  return frames;
 }
 
 void LiveSeparation::hand_over() noexcept {
   Stems stems;
   HandOver all;
-  while (separator_.pop(stems)) {
+  while (separator_->pop(stems)) {
     const SampleTime start = stems.start;
     if (all.end_index == 0) all.due_ns = timeline_.due_ns(start.index);
     all.end_index = start.index + stems.frames();
-    const bool background = options_.playback && options_.playback->stem == Stem::kBackground;
-    const AudioChunk heard = stems.stem(background ? 1 : 0);
+    const AudioChunk heard = stems.stem(options_.playback ? options_.playback->stem : 0);
     output_peak_ = std::max(output_peak_, peak(heard.samples));
     if (recording_) record(stems);
     if (playback_ring_) play(heard);
@@ -197,17 +219,14 @@ void LiveSeparation::hand_over() noexcept {
 
 void LiveSeparation::record(const Stems& stems) noexcept {
   const int frames = stems.frames();
-  for (int c = 0; c < channels_; ++c) {
-    const float* speech = stems.stem(0).samples.row(c).data();
-    const float* background = stems.stem(1).samples.row(c).data();
-    for (int i = 0; i < frames; ++i) {
-      float* frame = pairs_.data() + std::ptrdiff_t(i) * 2 * channels_;
-      frame[c] = speech[i];
-      frame[channels_ + c] = background[i];
-    }
+  const int rows = stems.samples.rows;  // a frame of the ring holds them in the same order
+  for (int r = 0; r < rows; ++r) {
+    const float* samples = stems.samples.row(r).data();
+    for (int i = 0; i < frames; ++i)
+      frames_[std::size_t(i) * std::size_t(rows) + std::size_t(r)] = samples[i];
   }
   const std::int64_t index = stems.start.index;
-  stems_ring_.write(pairs_.data(), frames, {index, timeline_.due_ns(index)});
+  stems_ring_.write(frames_.data(), frames, {index, timeline_.due_ns(index)});
 }
 
 void LiveSeparation::play(const AudioChunk& stem) noexcept {
@@ -216,19 +235,34 @@ void LiveSeparation::play(const AudioChunk& stem) noexcept {
   while (playback_resampler_->pop(chunk)) play_resampled(chunk);
 }
 
+/// When the input sample was due that an output sample stands for.
+std::int64_t LiveSeparation::playback_due_ns(std::int64_t index) const noexcept {
+  return timeline_.due_ns(
+      std::int64_t(std::floor(double(index) * rate_hz_ / playback_ring_->rate_hz())));
+}
+
+void LiveSeparation::play_lead(std::int64_t end_index) noexcept {
+  const int piece = int(mixed_.size()) / playback_ring_->channels();
+  std::fill(mixed_.begin(), mixed_.end(), 0.0F);
+  while (lead_left_ > 0) {
+    const int frames = std::min(lead_left_, piece);
+    const std::int64_t index = end_index - lead_left_;
+    playback_ring_->write(mixed_.data(), frames, {index, playback_due_ns(index)});
+    lead_left_ -= frames;
+  }
+}
+
 void LiveSeparation::play_resampled(const AudioChunk& chunk) noexcept {
+  if (lead_left_ > 0) play_lead(chunk.start.index);
   mix_channels(chunk, playback_ring_->channels(), mixed_.data());
-  // The input sample that this output sample stands for.
-  const std::int64_t input_index =
-      std::int64_t(std::floor(double(chunk.start.index) * rate_hz_ / playback_ring_->rate_hz()));
   playback_ring_->write(mixed_.data(), chunk.frames(),
-                        {chunk.start.index, timeline_.due_ns(input_index)});
+                        {chunk.start.index, playback_due_ns(chunk.start.index)});
 }
 
 void LiveSeparation::finish_input() noexcept {
-  separator_.flush();
+  separator_->flush();
   hand_over();
-  model_steps_.store(separator_.steps(), kRelaxed);
+  model_steps_.store(separator_->steps(), kRelaxed);
   if (!playback_ring_) return;
   playback_resampler_->flush();
   AudioChunk chunk;
@@ -273,7 +307,7 @@ bool LiveSeparation::write_block() {
   std::copy(block.second.begin(), block.second.end(),
             written_.begin() + std::ptrdiff_t(block.first.size()));
   stems_ring_.consume(block.frames);
-  recording_->write_pairs(written_.data(), block.frames);
+  recording_->write_interleaved(written_.data(), block.frames);
   next_index_ = block.time.index + block.frames;
   written_frames_.fetch_add(block.frames, kRelaxed);
 

@@ -1,6 +1,7 @@
 // The live audio path: one chunk from the input ring to the stems, with every delay measured.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -8,10 +9,11 @@
 #include <optional>
 #include <vector>
 
+#include "apps/separation_model.h"
 #include "apps/stem_writer.h"
 #include "apps/timeline.h"
 #include "dsp/resampler.h"
-#include "models/separator.h"
+#include "models/stem_separator.h"
 #include "rt/audio_ring.h"
 #include "rt/event_queue.h"
 #include "rt/latency.h"
@@ -21,15 +23,19 @@ namespace runnel::apps {
 
 /// One stem for a device.
 struct LivePlayback {
-  Stem stem = Stem::kSpeech;
+  int stem = 0;  // its number
   int rate_hz = 0;
   int channels = 0;
+  /// Silence before the first stem, so that a burst may come later than the one before it did.
+  int lead_frames = 0;
+  int buffer_frames = 0;  // that the device keeps ready: the ring holds three times as many
 };
 
 struct LiveOptions {
-  models::SeparatorOptions separation{};
-  int block_frames = 256;     // most frames that one worker step takes
-  double ring_seconds = 1.0;  // of input held during an overload before audio is lost
+  int block_frames = 256;      // most frames that one worker step takes …
+  int catch_up_frames = 0;     // … or, if it is behind and this is more, so many at once
+  double ring_seconds = 1.0;   // of input held during an overload before audio is lost
+  double hop_seconds = 0.016;  // of the model: the deadline of a reaction
   std::optional<LivePlayback> playback{};
   std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
   int realtime_priority = 0;
@@ -47,11 +53,12 @@ struct MeterEvent {
 
 /// Delays in ns; all open loop. See docs/architecture.md.
 struct LiveDelays {
-  explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns) {}
+  explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns), model_run(hop_ns) {}
 
   rt::LatencyHistogram queue_wait;   // block's last sample over → taken by the worker
   rt::LatencyHistogram compute;      // taken → stems handed over: resampling, STFT, model
   rt::LatencyHistogram reaction;     // the two together, open loop; deadline: the model's hop
+  rt::LatencyHistogram model_run;    // compute of those blocks for which the model ran
   rt::LatencyHistogram output_wait;  // handed over → written by the writer
   rt::LatencyHistogram end_to_end;   // oldest sample of a hand-over due → written, all included
 };
@@ -71,7 +78,7 @@ struct LiveCounters {
 
 /// One chunk's way, in the order of the functions below:
 ///
-///   device callback or SourcePump ─► input() ─► worker: take_block ─► Separator ─► hand_over
+///   device callback or SourcePump ─► input() ─► worker: take_block ─► separator ─► hand_over
 ///        ─► stems ring ─► writer: write_block ─► StemWriter
 ///        └► Resampler ─► playback() ─► device callback
 ///
@@ -80,8 +87,9 @@ struct LiveCounters {
 /// the recording what was lost is silence, so its time stays true.
 class LiveSeparation {
  public:
-  /// `recording` may be null (nothing is written) and outlives this. Throws as Separator does.
-  LiveSeparation(std::shared_ptr<const models::gtcrn::Weights> weights, int rate_hz, int channels,
+  /// `recording` may be null (nothing is written) and outlives this. Throws what `make` throws,
+  /// and std::invalid_argument if its stems are not those of `recording`.
+  LiveSeparation(const SeparatorFactory& make, int rate_hz, int channels,
                  const LiveOptions& options, StemWriter* recording);
   /// Stops; what is queued is lost unless end_input() and wait() came before.
   ~LiveSeparation();
@@ -101,7 +109,10 @@ class LiveSeparation {
   /// After end_input(): returns when everything is written; throws what the writer met.
   void wait();
 
-  const models::Separator& separator() const noexcept { return separator_; }
+  int block_frames() const noexcept { return options_.block_frames; }
+  /// How often the model runs.
+  double hop_seconds() const noexcept { return options_.hop_seconds; }
+  const models::StemSeparator& separator() const noexcept { return *separator_; }
   const LiveDelays& delays() const noexcept { return delays_; }
   LiveCounters counters() const noexcept;
   rt::WorkerGrants grants() const;
@@ -116,13 +127,20 @@ class LiveSeparation {
     std::int64_t at_ns = 0;
   };
 
+  int most_frames() const noexcept {
+    return std::max(options_.block_frames, options_.catch_up_frames);
+  }
+
   // The worker.
   void run_worker(const std::stop_token& stop);
   int take_block(int max_frames) noexcept;
+  void copy_block(const rt::AudioRing::Block& block, int at) noexcept;
   void hand_over() noexcept;
   void record(const Stems& stems) noexcept;
   void play(const AudioChunk& stem) noexcept;
   void play_resampled(const AudioChunk& chunk) noexcept;
+  void play_lead(std::int64_t end_index) noexcept;
+  std::int64_t playback_due_ns(std::int64_t index) const noexcept;
   void finish_input() noexcept;
 
   // The writer.
@@ -133,19 +151,20 @@ class LiveSeparation {
   const LiveOptions options_;
   const int rate_hz_;
   const int channels_;
-  models::Separator separator_;
+  const std::unique_ptr<models::StemSeparator> separator_;
   rt::AudioRing input_;
-  rt::AudioRing stems_ring_;  // [speech channels, background channels]
+  rt::AudioRing stems_ring_;  // channels: [stems, channels]
   std::unique_ptr<rt::AudioRing> playback_ring_;
   std::unique_ptr<dsp::Resampler> playback_resampler_;
   StemWriter* const recording_;
 
   // The worker's own.
   Timeline timeline_;
-  std::vector<float> planar_;  // [channels, block_frames]
-  std::vector<float> pairs_;   // [max_output, 2 · channels]
+  std::vector<float> planar_;  // [channels, most_frames()]
+  std::vector<float> frames_;  // [max_output, stems, channels]
   std::vector<float> mixed_;   // [resampler's max_output, playback channels]
   float output_peak_ = 0;
+  int lead_left_ = 0;  // frames of silence still to be played
   rt::EventQueue<MeterEvent> meter_events_;
   rt::EventQueue<MeterEvent>::Producer meter_;
   rt::EventQueue<HandOver> hand_overs_;

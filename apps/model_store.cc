@@ -69,9 +69,10 @@ const HubModel* find_hub_model(std::string_view name) {
   return found == kHubModels.end() ? nullptr : &*found;
 }
 
-std::string hub_model_names() {
+std::string hub_model_names(std::string_view task) {
   std::string names;
   for (const HubModel& model : kHubModels) {
+    if (!task.empty() && model.task() != task) continue;
     names += (names.empty() ? "" : ", ") + std::string(model.name);
   }
   return names;
@@ -109,6 +110,7 @@ fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
   std::error_code ignored;
   if (fs::exists(path_or_name, ignored)) return path_or_name;
   const HubModel* known = find_hub_model(path_or_name);
+  if (known && known->task() != "transcription") known = nullptr;
   const bool is_path = path_or_name.empty() || path_or_name.find('/') != std::string::npos;
   if (!known && is_path) {
     throw std::runtime_error(path_or_name + ": expected a model's folder or .bin file, found none");
@@ -129,7 +131,8 @@ fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
   throw std::runtime_error("model '" + path_or_name +
                            "': expected a folder, a .bin file, a name "
                            "in " +
-                           looked + " or one of " + hub_model_names() + ", found none");
+                           looked + " or one of " + hub_model_names("transcription") +
+                           ", found none");
 }
 
 }  // namespace runnel::apps

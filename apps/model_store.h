@@ -33,8 +33,8 @@ std::span<const HubModel> hub_models();
 /// By "whisper-base", "base", "turbo", "large", "moonshine-streaming-tiny", "htdemucs" or
 /// "openai/whisper-base"; null if there is none.
 const HubModel* find_hub_model(std::string_view name);
-/// "whisper-tiny, whisper-tiny.en, …", for messages.
-std::string hub_model_names();
+/// "whisper-tiny, whisper-tiny.en, …", for messages; empty task: all.
+std::string hub_model_names(std::string_view task = {});
 
 /// Folders where models are looked up: RUNNEL_MODELS if set, then
 /// $XDG_DATA_HOME/runnel/models or ~/.local/share/runnel/models. Pulled ones go to the first.

@@ -65,8 +65,11 @@ void print_models(std::FILE* file) {
                     std::string(entry.description)});
   }
   std::fputs(table(rows, {3}).c_str(), file);
-  std::fputs("* default of its task; separate -n and transcribe -m also take a checkpoint's path\n",
-             file);
+  std::fputs(
+      "* default of its task; separate -n and transcribe -m also take a checkpoint's path, and "
+      "pulled "
+      "models\n",
+      file);
 }
 
 void print_hub_models(std::FILE* file) {

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "apps/subcommand.h"
+#include "rt/rescaling_sink.h"
 
 namespace runnel::apps {
 namespace {
@@ -27,9 +28,13 @@ std::string track_name(const std::string& input) {
 
 }  // namespace
 
-std::vector<Stem> wanted_stems(const OutputOptions& options) {
-  if (options.only) return {*options.only};
-  return {kStems.begin(), kStems.end()};
+int find_stem(const std::vector<std::string>& stems, const std::string& name,
+              const std::string& option) {
+  const auto found = std::find(stems.begin(), stems.end(), name);
+  if (found != stems.end()) return int(found - stems.begin());
+  std::string known;
+  for (const std::string& stem : stems) known += (known.empty() ? "" : ", ") + stem;
+  throw UsageError(option + ": expected one of " + known + ", found '" + name + "'");
 }
 
 std::string model_folder_name(const std::string& name_or_path) {
@@ -42,9 +47,9 @@ std::string model_folder_name(const std::string& name_or_path) {
 OutputPlan::OutputPlan(const OutputOptions& options, const std::string& model_name,
                        const std::vector<std::string>& inputs)
     : options_(options) {
-  if (!options.only && options.filename.find("{stem}") == std::string::npos) {
+  if (options.stems.size() > 1 && options.filename.find("{stem}") == std::string::npos) {
     throw UsageError("--filename '" + options.filename +
-                     "' must hold {stem}, or both stems would be one file");
+                     "' must hold {stem}, or all stems would be one file");
   }
   const fs::path folder = fs::path(options.folder) / model_name;
   std::set<fs::path> taken;
@@ -83,10 +88,10 @@ std::vector<OutputPlan::File> OutputPlan::files_for(const std::string& input,
   std::string extension = fs::path(input).extension().string();
   if (!extension.empty()) extension.erase(0, 1);
   std::vector<File> files;
-  for (const Stem stem : wanted_stems(options_)) {
+  for (const std::string& stem : options_.stems) {
     std::string name = options_.filename;
     replace_all(name, "{trackext}", extension);
-    replace_all(name, "{stem}", std::string(apps::name(stem)));
+    replace_all(name, "{stem}", stem);
     replace_all(name, "{ext}", options_.format.extension());
     replace_all(name, "{track}", track);  // last: a track's name may hold braces
     files.push_back({stem, folder / name});
@@ -94,14 +99,24 @@ std::vector<OutputPlan::File> OutputPlan::files_for(const std::string& input,
   return files;
 }
 
-std::unique_ptr<StemWriter> OutputPlan::open(const Track& track, int rate_hz, int channels) const {
-  auto writer = std::make_unique<StemWriter>(channels, options_.format.clamp);
+std::unique_ptr<StemWriter> OutputPlan::open(const Track& track,
+                                             const std::vector<std::string>& stems, int rate_hz,
+                                             int channels) const {
+  const OutputFormat& format = options_.format;
+  auto writer =
+      std::make_unique<StemWriter>(int(stems.size()), channels, format.clip == ClipMode::kClamp);
+  const rt::FileSinkOptions sink{.rate_hz = rate_hz,
+                                 .channels = channels,
+                                 .format = format.samples,
+                                 .mp3_kbps = format.mp3_kbps};
   for (const File& file : track.files) {
-    writer->add(file.stem,
-                std::make_unique<rt::FileSink>(
-                    file.path.string(), rt::FileSinkOptions{.rate_hz = rate_hz,
-                                                            .channels = channels,
-                                                            .format = options_.format.samples}));
+    const int stem = find_stem(stems, file.stem, "stem");
+    const std::string path = file.path.string();
+    if (format.clip == ClipMode::kRescale) {
+      writer->add(stem, std::make_unique<rt::RescalingSink>(path, sink));
+    } else {
+      writer->add(stem, std::make_unique<rt::FileSink>(path, sink));
+    }
   }
   return writer;
 }

@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,18 +13,15 @@ namespace runnel::apps {
 struct OutputOptions {
   std::string folder = "separated";
   std::string filename = "{track}/{stem}.{ext}";  // Demucs's: also {trackext}
-  std::optional<Stem> only{};                     // none: both stems
+  std::vector<std::string> stems{};               // that are written
   OutputFormat format{};
 };
-
-/// The stems that are wanted.
-std::vector<Stem> wanted_stems(const OutputOptions& options);
 
 /// Names for several inputs that cannot overwrite each other or an input.
 class OutputPlan {
  public:
   struct File {
-    Stem stem;
+    std::string stem;
     std::filesystem::path path;
   };
   struct Track {
@@ -40,8 +36,9 @@ class OutputPlan {
              const std::vector<std::string>& inputs);
 
   const std::vector<Track>& tracks() const noexcept { return tracks_; }
-  /// Opens the files of a track.
-  std::unique_ptr<StemWriter> open(const Track& track, int rate_hz, int channels) const;
+  /// Opens the files of a track; `stems` is what the separator hands out, in its order.
+  std::unique_ptr<StemWriter> open(const Track& track, const std::vector<std::string>& stems,
+                                   int rate_hz, int channels) const;
 
  private:
   std::vector<File> files_for(const std::string& input, const std::string& track,
@@ -50,6 +47,10 @@ class OutputPlan {
   OutputOptions options_;
   std::vector<Track> tracks_;
 };
+
+/// Which of `stems` is called `name`. Throws UsageError that names `option`.
+int find_stem(const std::vector<std::string>& stems, const std::string& name,
+              const std::string& option);
 
 /// "gtcrn-dns3" for a path to it, and the name itself for one of the catalog.
 std::string model_folder_name(const std::string& name_or_path);

@@ -1,9 +1,11 @@
 // `runnel separate FILE…`: as fast as possible, one thread a file, back-pressure by construction.
+// Models with threads of their own take one file after another.
 
 #include <spdlog/spdlog.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -27,15 +29,19 @@ constexpr std::int64_t kHopNs = 16'000'000;
 /// rest once `done`.
 struct Job {
   const OutputPlan::Track* track = nullptr;
+  std::atomic<bool> listening{false};      // first pass, for the levels
   std::atomic<std::int64_t> done_ms{0};    // of audio
   std::atomic<std::int64_t> total_ms{-1};  // −1: unknown
   std::atomic<rt::AudioSource*> source{nullptr};
   std::mutex source_mutex;  // the source lives while it is held
+  bool started = false;     // there are outputs
+  bool has_levels = false;  // of the whole track
   std::string failure;
   std::string warning;
   int rate_hz = 0;
   int channels = 0;
-  std::int64_t frames = 0;
+  std::int64_t frames = 0;   // read
+  std::int64_t written = 0;  // of each stem
   std::int64_t bad_samples = 0;
   std::int64_t clipped_samples = 0;
   std::int64_t model_steps = 0;
@@ -43,16 +49,47 @@ struct Job {
   nlohmann::json algorithmic;
   rt::LatencyHistogram compute{kHopNs};  // of a chunk
 
-  double seconds() const { return rate_hz > 0 ? double(frames) / rate_hz : 0.0; }
-  double rtf() const { return frames > 0 ? wall_s / seconds() : 0.0; }
+  double seconds() const { return rate_hz > 0 ? double(written) / rate_hz : 0.0; }
+  double rtf() const { return written > 0 ? wall_s / seconds() : 0.0; }
+};
+
+/// Chunks of a source, channel by channel.
+class ChunkReader {
+ public:
+  ChunkReader(rt::AudioSource& source, int max_frames)
+      : source_(source),
+        max_frames_(max_frames),
+        interleaved_(std::size_t(max_frames) * std::size_t(source.channels())),
+        planar_(interleaved_.size()) {}
+
+  /// No frames at the end. Throws what the source throws.
+  AudioChunk read() {
+    const int channels = source_.channels();
+    const int n = source_.read(interleaved_.data(), max_frames_);
+    for (int c = 0; c < channels; ++c) {
+      for (int i = 0; i < n; ++i) {
+        planar_[std::size_t(c * max_frames_ + i)] = interleaved_[std::size_t(i * channels + c)];
+      }
+    }
+    const SampleTime start{read_frames_, source_.rate_hz()};
+    read_frames_ += n;
+    return {{planar_.data(), channels, n, max_frames_}, start};
+  }
+
+ private:
+  rt::AudioSource& source_;
+  const int max_frames_;
+  std::vector<float> interleaved_;
+  std::vector<float> planar_;  // [channels, max_frames]
+  std::int64_t read_frames_ = 0;
 };
 
 class FileSeparation {
  public:
-  FileSeparation(const SeparateOptions& options, const SharedWeights& weights)
+  FileSeparation(const SeparateOptions& options, const SeparationModel& model)
       : options_(options),
-        weights_(weights),
-        plan_(options.output, model_folder_name(options.model), options.inputs),
+        model_(model),
+        plan_(options.output, model.name, options.inputs),
         jobs_(plan_.tracks().size()) {
     for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
   }
@@ -62,15 +99,22 @@ class FileSeparation {
  private:
   void work();
   void separate(Job& job);
-  void stream(Job& job, rt::AudioSource& source, StemWriter& writer);
-  void write_ready(models::Separator& separator, StemWriter& writer);
+  std::unique_ptr<models::StemSeparator> make_separator(Job& job,
+                                                        const models::SeparatorFormat& format);
+  std::vector<models::Normalization> listen(Job& job, const models::SeparatorFormat& format);
+  void stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
+              StemWriter& writer);
+  void let_cancel(Job& job, rt::AudioSource* source);
+  bool is_pipe() const { return options_.inputs[0] == "-"; }
+  int workers() const { return model_.has_threads ? 1 : options_.jobs; }
+  void write_ready(models::StemSeparator& separator, StemWriter& writer);
   void watch(StatusLine& line);
   void cancel();
   void report(const Job& job) const;
   nlohmann::json stats() const;
 
   const SeparateOptions& options_;
-  const SharedWeights weights_;
+  const SeparationModel& model_;
   const OutputPlan plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> next_{0};
@@ -81,41 +125,77 @@ class FileSeparation {
   const std::int64_t start_ns_ = rt::now_ns();
 };
 
-void FileSeparation::write_ready(models::Separator& separator, StemWriter& writer) {
+void FileSeparation::write_ready(models::StemSeparator& separator, StemWriter& writer) {
   Stems stems;
   while (separator.pop(stems)) writer.write(stems);
 }
 
-/// source → Separator → sinks.
-void FileSeparation::stream(Job& job, rt::AudioSource& source, StemWriter& writer) {
-  const int channels = source.channels();
-  const int chunk = options_.inputs[0] == "-" ? options_.block_frames : kFileChunk;
-  models::Separator separator(
-      weights_, {.rate_hz = source.rate_hz(), .channels = channels, .max_chunk = chunk},
-      options_.separation);
-  job.algorithmic = algorithmic_json(separator);
-  std::vector<float> interleaved(std::size_t(chunk) * std::size_t(channels));
-  std::vector<float> planar(interleaved.size());
+/// What cancel() reaches; null: nothing.
+void FileSeparation::let_cancel(Job& job, rt::AudioSource* source) {
+  const std::lock_guard lock(job.source_mutex);
+  job.source = source;
+  if (source && stopped_) source->cancel();
+}
+
+/// A first pass over the file. What is wrong with it, the second one says.
+std::vector<models::Normalization> FileSeparation::listen(Job& job,
+                                                          const models::SeparatorFormat& format) {
+  const auto statistics = model_.statistics(format);
+  const auto source = rt::open_source(job.track->input, options_.pipe);
+  ChunkReader reader(*source, format.max_chunk);
+  job.listening = true;
+  let_cancel(job, source.get());
+  try {
+    for (AudioChunk chunk = reader.read(); chunk.frames() > 0; chunk = reader.read()) {
+      statistics->push(chunk);
+      const double seconds = chunk.start.seconds();
+      job.done_ms.store(std::int64_t(1e3 * seconds), std::memory_order_relaxed);
+    }
+  } catch (const std::exception&) {
+  }
+  let_cancel(job, nullptr);
+  job.done_ms = 0;
+  job.listening = false;
+  return statistics->finish();
+}
+
+std::unique_ptr<models::StemSeparator> FileSeparation::make_separator(
+    Job& job, const models::SeparatorFormat& format) {
+  if (!model_.statistics) return model_.separators(format);
+  std::error_code ignored;
+  if (!is_pipe() && std::filesystem::is_regular_file(job.track->input, ignored)) {
+    job.has_levels = true;
+    return model_.levelled_separators(format, listen(job, format));
+  }
+  spdlog::warn(
+      "{}: cannot be read twice, so its levels are those of what was heard so far (--normalize "
+      "running)",
+      is_pipe() ? "standard input" : job.track->input);
+  return model_.separators(format);
+}
+
+/// source → separator → sinks.
+void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
+                            StemWriter& writer) {
+  ChunkReader reader(source, separator.format().max_chunk);
   std::exception_ptr failure;
   try {
-    while (const int n = source.read(interleaved.data(), chunk)) {
-      for (int c = 0; c < channels; ++c) {
-        for (int i = 0; i < n; ++i) {
-          planar[std::size_t(c * chunk + i)] = interleaved[std::size_t(i * channels + c)];
-        }
-      }
+    for (AudioChunk chunk = reader.read(); chunk.frames() > 0; chunk = reader.read()) {
+      job.frames += chunk.frames();
       const std::int64_t before_ns = rt::now_ns();
-      separator.push({{planar.data(), channels, n, chunk}, {job.frames, job.rate_hz}});
+      separator.push(chunk);
       write_ready(separator, writer);
       job.compute.record(rt::now_ns() - before_ns);
-      job.frames += n;
-      job.done_ms.store(std::int64_t(1e3 * job.seconds()), std::memory_order_relaxed);
+      job.done_ms.store(1000 * writer.frames() / job.rate_hz, std::memory_order_relaxed);
     }
   } catch (...) {
     failure = std::current_exception();  // of the source: what came before is kept
   }
-  separator.flush();
-  write_ready(separator, writer);
+  // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
+  if (is_pipe() || !stopped_) {
+    separator.flush();
+    write_ready(separator, writer);
+  }
   job.model_steps = separator.steps();
   if (failure) std::rethrow_exception(failure);
 }
@@ -126,28 +206,29 @@ void FileSeparation::separate(Job& job) {
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
   if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
-  {
-    const std::lock_guard lock(job.source_mutex);
-    job.source = source.get();
-    if (stopped_) source->cancel();
-  }
-  const auto writer = open_writer(options_, plan_, *job.track, job.rate_hz, job.channels);
+  const auto separator =
+      make_separator(job, {.rate_hz = job.rate_hz,
+                           .channels = job.channels,
+                           .max_chunk = is_pipe() ? options_.block_frames : kFileChunk});
+  job.algorithmic = algorithmic_json(*separator);
+  if (stopped_) return;
+  job.started = true;
+  let_cancel(job, source.get());
+  const auto writer = open_writer(options_, plan_, *job.track, model_, job.rate_hz, job.channels);
   std::exception_ptr failure;
   try {
-    stream(job, *source, *writer);
+    stream(job, *source, *separator, *writer);
   } catch (...) {
     failure = std::current_exception();
   }
-  {
-    const std::lock_guard lock(job.source_mutex);
-    job.source = nullptr;
-  }
+  let_cancel(job, nullptr);
   try {
     writer->finish();
   } catch (...) {
     if (!failure) failure = std::current_exception();
   }
   job.wall_s = 1e-9 * double(rt::now_ns() - start_ns);
+  job.written = writer->frames();
   job.warning = source->warning();
   job.bad_samples = source->bad_samples();
   job.clipped_samples = writer->clipped_samples();
@@ -186,7 +267,13 @@ void FileSeparation::watch(StatusLine& line) {
     // What has not been opened yet counts when it is.
     total_s += 1e-3 * double(std::max<std::int64_t>(job.total_ms, 0));
   }
-  const bool unknown = options_.inputs[0] == "-" && jobs_[0].total_ms < 0;
+  for (const Job& job : jobs_) {
+    if (!job.listening) continue;
+    const double listened_s = 1e-3 * double(job.done_ms.load(std::memory_order_relaxed));
+    line.show("levels " + progress_text(listened_s, 1e-3 * double(job.total_ms), 0));
+    return;
+  }
+  const bool unknown = is_pipe() && jobs_[0].total_ms < 0;
   line.show(progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
 }
 
@@ -218,20 +305,21 @@ nlohmann::json FileSeparation::stats() const {
                      {"rate_hz", job.rate_hz},
                      {"channels", job.channels},
                      {"frames", job.frames},
+                     {"written_frames", job.written},
                      {"seconds", job.seconds()},
                      {"wall_seconds", job.wall_s},
                      {"rtf", job.rtf()},
+                     {"whole_track_levels", job.has_levels},
                      {"bad_samples", job.bad_samples},
                      {"clipped_samples", job.clipped_samples},
                      {"model_steps", job.model_steps},
                      {"algorithmic_latency", job.algorithmic},
                      {"compute", histogram_json(job.compute)}});
   }
-  return {{"versions", version_json()},
-          {"mode", "files"},
-          {"model", options_.model},
-          {"jobs", options_.jobs},
-          {"files", files}};
+  nlohmann::json stats = {
+      {"versions", version_json()}, {"mode", "files"}, {"jobs", workers()}, {"files", files}};
+  add_model(stats, options_, model_);
+  return stats;
 }
 
 int FileSeparation::run() {
@@ -239,7 +327,7 @@ int FileSeparation::run() {
   StatusLine line;
   {
     std::vector<std::jthread> threads;
-    const std::size_t count = std::min(jobs_.size(), std::size_t(options_.jobs));
+    const std::size_t count = std::min(jobs_.size(), std::size_t(workers()));
     for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this] { work(); });
     std::unique_lock lock(mutex_);
     const auto all_done = [&] { return finished_ == jobs_.size(); };
@@ -256,7 +344,7 @@ int FileSeparation::run() {
   line.clear();
   bool failed = false;
   for (const Job& job : jobs_) {
-    const bool untouched = job.rate_hz == 0 && job.failure.empty();
+    const bool untouched = !job.started && job.failure.empty();
     if (!untouched) report(job);
     failed = failed || untouched || !job.failure.empty();
   }
@@ -270,8 +358,8 @@ int FileSeparation::run() {
 
 }  // namespace
 
-int separate_files(const SeparateOptions& options, const SharedWeights& weights) {
-  return FileSeparation(options, weights).run();
+int separate_files(const SeparateOptions& options, const SeparationModel& model) {
+  return FileSeparation(options, model).run();
 }
 
 }  // namespace runnel::apps

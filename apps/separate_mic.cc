@@ -8,7 +8,6 @@
 #include "apps/live_report.h"
 #include "apps/meter.h"
 #include "apps/separate.h"
-#include "apps/subcommand.h"
 #include "rt/clock.h"
 #include "rt/device_stream.h"
 #include "rt/stop_signal.h"
@@ -17,8 +16,8 @@ namespace runnel::apps {
 namespace {
 
 constexpr std::int64_t kWatchNs = 50'000'000;
-constexpr double kHopSeconds = 0.016;     // stems come in bursts of one hop
 constexpr double kMarginSeconds = 0.010;  // for the wake-ups of worker and callback
+constexpr double kMarginHops = 0.125;     // for runs of the model that take longer than others
 
 /// The open devices: one stream for both directions where that is possible, otherwise two.
 struct Devices {
@@ -29,7 +28,8 @@ struct Devices {
 };
 
 rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
-                                         const SeparateOptions& options, int rate_hz) {
+                                         const SeparateOptions& options,
+                                         const SeparationModel& model, int rate_hz) {
   auto resolved =
       rt::resolve(system, {.output_device = system.find_output(options.output_device).index,
                            .rate_hz = rate_hz,
@@ -37,7 +37,9 @@ rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
                            .device_latency_ms = options.device_latency_ms});
   // Just before the next burst there must still be a block in the ring. A device with a large
   // buffer of its own also delivers in bursts of up to that.
-  const double burst_seconds = kHopSeconds + kMarginSeconds + 1e-3 * options.device_latency_ms;
+  const double margin_seconds = std::max(kMarginSeconds, kMarginHops * model.hop_seconds);
+  const double burst_seconds =
+      model.hop_seconds + margin_seconds + 1e-3 * options.device_latency_ms;
   resolved.playback.target_frames =
       int((options.playback_buffer_ms > 0 ? 1e-3 * options.playback_buffer_ms : burst_seconds) *
           resolved.rate_hz) +
@@ -45,15 +47,24 @@ rt::DeviceStreamOptions playback_options(const rt::AudioSystem& system,
   return resolved;
 }
 
-Devices choose(const rt::AudioSystem& system, const SeparateOptions& options) {
+/// Silence with which the first burst of a model of long hops fills the ring to its target, less a
+/// little, so that it need not wait for the second. Short ones come soon enough.
+int lead_frames(const rt::DeviceStreamOptions& playback, const SeparationModel& model) {
+  if (!model.run_once) return 0;
+  const double hop_and_slack = model.hop_seconds + kMarginSeconds;
+  return std::max(0, playback.playback.target_frames - int(hop_and_slack * playback.rate_hz));
+}
+
+Devices choose(const rt::AudioSystem& system, const SeparateOptions& options,
+               const SeparationModel& model) {
   Devices devices;
   devices.capture =
       rt::resolve(system, {.input_device = system.find_input(options.input_device).index,
                            .block_frames = options.block_frames,
                            .device_latency_ms = options.device_latency_ms});
-  devices.plays = options.play != "none";
+  devices.plays = options.stems.plays;
   if (!devices.plays) return devices;
-  devices.playback = playback_options(system, options, 0);
+  devices.playback = playback_options(system, options, model, 0);
   devices.duplex = devices.playback.output_device == devices.capture.input_device &&
                    devices.playback.rate_hz == devices.capture.rate_hz;
   if (devices.duplex) {
@@ -66,23 +77,26 @@ Devices choose(const rt::AudioSystem& system, const SeparateOptions& options) {
 
 class MicSession {
  public:
-  MicSession(const SeparateOptions& options, const SharedWeights& weights)
+  MicSession(const SeparateOptions& options, const SeparationModel& model)
       : options_(options),
-        plan_(options.output, model_folder_name(options.model), {"mic"}),
-        devices_(choose(system_, options)) {
+        model_(model),
+        plan_(options.output, model.name, {"mic"}),
+        devices_(choose(system_, options, model)) {
     if (options.record) {
-      writer_ = open_writer(options, plan_, plan_.tracks()[0], devices_.capture.rate_hz,
+      writer_ = open_writer(options, plan_, plan_.tracks()[0], model, devices_.capture.rate_hz,
                             devices_.capture.input_channels);
     }
-    LiveOptions settings = live_options(options, devices_.capture.rate_hz);
+    LiveOptions settings = live_options(options, model, devices_.capture.rate_hz);
     settings.meter = true;
     if (devices_.plays) {
-      settings.playback = {.stem = parse_stem(options.play),
+      settings.playback = {.stem = model.played,
                            .rate_hz = devices_.playback.rate_hz,
-                           .channels = devices_.playback.output_channels};
+                           .channels = devices_.playback.output_channels,
+                           .lead_frames = lead_frames(devices_.playback, model),
+                           .buffer_frames = devices_.playback.playback.target_frames};
     }
     live_ =
-        std::make_unique<LiveSeparation>(weights, devices_.capture.rate_hz,
+        std::make_unique<LiveSeparation>(model.separators, devices_.capture.rate_hz,
                                          devices_.capture.input_channels, settings, writer_.get());
     open_streams();
   }
@@ -97,6 +111,7 @@ class MicSession {
   rt::DeviceStream* playback() { return devices_.duplex ? capture_.get() : playback_.get(); }
 
   const SeparateOptions& options_;
+  const SeparationModel& model_;
   rt::AudioSystem system_;
   const OutputPlan plan_;
   const Devices devices_;
@@ -148,6 +163,7 @@ int MicSession::run() {
   const rt::StopSignal stop;
   std::fprintf(stderr, "%s%s%s; Ctrl-C ends\n", capture_->description().c_str(),
                playback_ ? " to " : "", playback_ ? playback_->description().c_str() : "");
+  introduce(model_, *live_);
   live_->start();
   if (playback_) playback_->start();
   capture_->start();
@@ -163,7 +179,7 @@ int MicSession::run() {
                live_summary(*live_, playback()).c_str());
   nlohmann::json stats = live_json(*live_, capture_.get(), playback());
   stats["mode"] = "mic";
-  stats["model"] = options_.model;
+  add_model(stats, options_, model_);
   write_stats(options_, stats);
   if (!failure.empty()) throw std::runtime_error(failure);
   return 0;
@@ -171,11 +187,8 @@ int MicSession::run() {
 
 }  // namespace
 
-int separate_mic(const SeparateOptions& options, const SharedWeights& weights) {
-  if (options.play == "none" && !options.record) {
-    throw UsageError("separate mic: --play none without -o would do nothing");
-  }
-  return MicSession(options, weights).run();
+int separate_mic(const SeparateOptions& options, const SeparationModel& model) {
+  return MicSession(options, model).run();
 }
 
 }  // namespace runnel::apps

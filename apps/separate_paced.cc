@@ -27,16 +27,19 @@ void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSigna
 
 }  // namespace
 
-int separate_paced(const SeparateOptions& options, const SharedWeights& weights) {
+int separate_paced(const SeparateOptions& options, const SeparationModel& model) {
   const rt::StopSignal stop;
-  const OutputPlan plan(options.output, model_folder_name(options.model), options.inputs);
+  const OutputPlan plan(options.output, model.name, options.inputs);
   const OutputPlan::Track& track = plan.tracks()[0];
   const auto source = rt::open_source(track.input, options.pipe);
-  const auto writer = open_writer(options, plan, track, source->rate_hz(), source->channels());
+  const auto writer =
+      open_writer(options, plan, track, model, source->rate_hz(), source->channels());
 
-  LiveOptions live_settings = live_options(options, source->rate_hz());
+  LiveOptions live_settings = live_options(options, model, source->rate_hz());
   live_settings.meter = true;
-  LiveSeparation live(weights, source->rate_hz(), source->channels(), live_settings, writer.get());
+  LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
+                      writer.get());
+  introduce(model, live);
   live.start();
   rt::SourcePump pump(*source, live.input(),
                       {.block_frames = options.block_frames, .realtime = true});
@@ -51,7 +54,7 @@ int separate_paced(const SeparateOptions& options, const SharedWeights& weights)
                live_summary(live, nullptr).c_str());
   nlohmann::json stats = live_json(live, nullptr, nullptr);
   stats["mode"] = "realtime";
-  stats["model"] = options.model;
+  add_model(stats, options, model);
   stats["input"]["name"] = source->name();
   stats["input"]["bad_samples"] = source->bad_samples();
   stats["clipped_samples"] = writer->clipped_samples();

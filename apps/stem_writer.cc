@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <exception>
 
-#include "apps/subcommand.h"
-
 namespace runnel::apps {
 namespace {
 
@@ -12,17 +10,8 @@ constexpr int kSilenceFrames = 4096;
 
 }  // namespace
 
-std::string_view name(Stem stem) { return stem == Stem::kSpeech ? "speech" : "background"; }
-
-Stem parse_stem(const std::string& word) {
-  for (const Stem stem : kStems) {
-    if (word == name(stem)) return stem;
-  }
-  throw UsageError("a stem is speech or background, not '" + word + "'");
-}
-
-void StemWriter::add(Stem stem, std::unique_ptr<rt::AudioSink> sink) {
-  sinks_[std::size_t(stem)] = std::move(sink);
+void StemWriter::add(int stem, std::unique_ptr<rt::AudioSink> sink) {
+  sinks_.at(std::size_t(stem)) = std::move(sink);
 }
 
 void StemWriter::put(std::size_t stem, int frames) {
@@ -47,12 +36,13 @@ void StemWriter::write(const Stems& stems) {
   frames_ += frames;
 }
 
-void StemWriter::write_pairs(const float* interleaved, int frames) {
+void StemWriter::write_interleaved(const float* interleaved, int frames) {
   for (std::size_t s = 0; s < sinks_.size(); ++s) {
     if (!sinks_[s]) continue;
     interleaved_.resize(std::size_t(frames) * std::size_t(channels_));
     for (int i = 0; i < frames; ++i) {
-      std::copy_n(interleaved + (2 * i + int(s)) * channels_, channels_,
+      const std::ptrdiff_t from = (std::ptrdiff_t(i) * stems() + std::ptrdiff_t(s)) * channels_;
+      std::copy_n(interleaved + from, channels_,
                   interleaved_.begin() + std::ptrdiff_t(i) * channels_);
     }
     put(s, frames);
@@ -61,10 +51,10 @@ void StemWriter::write_pairs(const float* interleaved, int frames) {
 }
 
 void StemWriter::write_silence(std::int64_t frames) {
-  const std::vector<float> zeros(std::size_t(kSilenceFrames) * 2 * std::size_t(channels_));
+  const std::vector<float> zeros(kSilenceFrames * sinks_.size() * std::size_t(channels_));
   while (frames > 0) {
     const int n = int(std::min<std::int64_t>(frames, kSilenceFrames));
-    write_pairs(zeros.data(), n);
+    write_interleaved(zeros.data(), n);
     frames -= n;
   }
 }
@@ -85,11 +75,7 @@ void StemWriter::finish() {
 std::int64_t StemWriter::clipped_samples() const {
   std::int64_t clipped = 0;
   for (const auto& sink : sinks_) {
-    if (const auto* file = dynamic_cast<const rt::FileSink*>(sink.get())) {
-      clipped += file->clipped_samples();
-    } else if (const auto* pipe = dynamic_cast<const rt::PipeSink*>(sink.get())) {
-      clipped += pipe->clipped_samples();
-    }
+    if (sink) clipped += sink->clipped_samples();
   }
   return clipped;
 }

@@ -1,12 +1,9 @@
 // Where the separated stems go: one sink each, or nowhere.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "engine/view.h"
@@ -14,38 +11,43 @@
 
 namespace runnel::apps {
 
-enum class Stem { kSpeech, kBackground };
-inline constexpr std::array kStems = {Stem::kSpeech, Stem::kBackground};
-
-/// "speech", "background"
-std::string_view name(Stem stem);
-/// Throws UsageError for another word.
-Stem parse_stem(const std::string& word);
+/// What becomes of samples beyond full scale.
+enum class ClipMode {
+  kNone,     // floats keep them, integers are limited
+  kClamp,    // limited, floats too
+  kRescale,  // the whole stem is turned down: see rt/rescaling_sink.h
+};
 
 /// How samples lie in the output.
 struct OutputFormat {
+  enum class Container { kWav, kFlac, kMp3 };
+  Container container = Container::kWav;
   rt::SampleFormat samples = rt::SampleFormat::kInt16;
-  bool flac = false;
-  bool clamp = false;  // limits float samples to full scale, as integers are anyway
+  int mp3_kbps = 320;
+  ClipMode clip = ClipMode::kNone;
 
-  std::string extension() const { return flac ? "flac" : "wav"; }
+  std::string extension() const {
+    return container == Container::kFlac ? "flac" : container == Container::kMp3 ? "mp3" : "wav";
+  }
 };
 
-/// Interleaves stems into their sinks. One thread.
+/// Interleaves stems, known by their number in the model's order, into their sinks. One thread.
 class StemWriter {
  public:
-  explicit StemWriter(int channels, bool clamp = false) : channels_(channels), clamp_(clamp) {}
+  StemWriter(int stems, int channels, bool clamp = false)
+      : channels_(channels), clamp_(clamp), sinks_(std::size_t(stems)) {}
 
   /// A stem without a sink is thrown away.
-  void add(Stem stem, std::unique_ptr<rt::AudioSink> sink);
+  void add(int stem, std::unique_ptr<rt::AudioSink> sink);
 
+  int stems() const noexcept { return int(sinks_.size()); }
   int channels() const noexcept { return channels_; }
   std::int64_t frames() const noexcept { return frames_; }
 
   /// Throws what the sinks throw.
   void write(const Stems& stems);
-  /// Frames of [speech channels, background channels], interleaved.
-  void write_pairs(const float* interleaved, int frames);
+  /// Frames of [stems, channels], interleaved.
+  void write_interleaved(const float* interleaved, int frames);
   void write_silence(std::int64_t frames);
   /// Finishes every sink, even if one fails; then rethrows the first failure.
   void finish();
@@ -57,7 +59,7 @@ class StemWriter {
 
   const int channels_;
   const bool clamp_;
-  std::array<std::unique_ptr<rt::AudioSink>, 2> sinks_;
+  std::vector<std::unique_ptr<rt::AudioSink>> sinks_;  // of each stem; null: thrown away
   std::vector<float> interleaved_;
   std::int64_t frames_ = 0;
 };

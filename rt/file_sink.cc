@@ -109,24 +109,44 @@ class WavFile : public FileSink::Container {
   std::vector<std::byte> bytes_;
 };
 
-/// FLAC through libsndfile, over our own I/O so that a full disk is told from a broken encoder. Its
-/// header says "length unknown" until the end, which readers take as it is.
-class FlacFile : public FileSink::Container {
+/// libsndfile's setting for a constant bit rate: from 0, the most, to 1.
+double compression_level(int rate_hz, int kbps) {
+  const double most = rate_hz >= 32'000 ? 320 : rate_hz >= 16'000 ? 160 : 64;
+  const double least = rate_hz >= 32'000 ? 32 : 8;
+  return std::clamp((most - kbps) / (most - least), 0.0, 1.0);
+}
+
+/// FLAC or MP3 through libsndfile, over our own I/O so that a full disk is told from a broken
+/// encoder. FLAC's header says "length unknown" until the end, which readers take as it is; MP3 is
+/// a row of frames.
+class EncodedFile : public FileSink::Container {
  public:
-  FlacFile(const std::string& path, const FileSinkOptions& options)
-      : file_(path), bits_(options.format == SampleFormat::kInt16 ? 16 : 24) {
+  enum class Codec { kFlac, kMp3 };
+
+  EncodedFile(Codec codec, const std::string& path, const FileSinkOptions& options)
+      : file_(path),
+        bits_(codec == Codec::kFlac && options.format == SampleFormat::kInt16 ? 16 : 24) {
     SF_INFO info{};
     info.samplerate = options.rate_hz;
     info.channels = options.channels;
-    info.format = SF_FORMAT_FLAC | (bits_ == 16 ? SF_FORMAT_PCM_16 : SF_FORMAT_PCM_24);
+    info.format = codec == Codec::kMp3
+                      ? SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III
+                      : SF_FORMAT_FLAC | (bits_ == 16 ? SF_FORMAT_PCM_16 : SF_FORMAT_PCM_24);
     SF_VIRTUAL_IO io{on_length, on_seek, on_read, on_write, on_tell};
     handle_ = sf_open_virtual(&io, SFM_WRITE, &info, this);
     if (handle_ == nullptr) {
-      throw std::runtime_error("FLAC does not take " + std::to_string(options.channels) +
-                               " channels at " + std::to_string(options.rate_hz) + " Hz");
+      throw std::runtime_error(
+          (codec == Codec::kMp3 ? "MP3 does not take " : "FLAC does not take ") +
+          std::to_string(options.channels) + " channels at " + std::to_string(options.rate_hz) +
+          " Hz");
     }
+    if (codec != Codec::kMp3) return;
+    int constant = SF_BITRATE_MODE_CONSTANT;
+    double level = compression_level(options.rate_hz, options.mp3_kbps);
+    sf_command(handle_, SFC_SET_BITRATE_MODE, &constant, sizeof constant);
+    sf_command(handle_, SFC_SET_COMPRESSION_LEVEL, &level, sizeof level);
   }
-  ~FlacFile() override {
+  ~EncodedFile() override {
     sf_close(handle_);
     // Cut off a partial frame, so that the rest can be read; nothing more to be done if that fails.
     if (error_ != 0 && ftruncate(file_.descriptor(), whole_bytes_) != 0) return;
@@ -154,7 +174,7 @@ class FlacFile : public FileSink::Container {
   void check() const {
     if (error_ != 0) throw std::system_error(error_, std::generic_category());
   }
-  static int descriptor(void* self) { return static_cast<FlacFile*>(self)->file_.descriptor(); }
+  static int descriptor(void* self) { return static_cast<EncodedFile*>(self)->file_.descriptor(); }
   static sf_count_t on_length(void* self) {
     struct stat status {};
     return fstat(descriptor(self), &status) == 0 ? status.st_size : -1;
@@ -165,9 +185,9 @@ class FlacFile : public FileSink::Container {
   static sf_count_t on_read(void* bytes, sf_count_t count, void* self) {
     return ::read(descriptor(self), bytes, std::size_t(count));
   }
-  /// The encoder writes a whole FLAC frame at a time.
+  /// The FLAC encoder writes a whole frame at a time.
   static sf_count_t on_write(const void* bytes, sf_count_t count, void* self) {
-    auto& file = *static_cast<FlacFile*>(self);
+    auto& file = *static_cast<EncodedFile*>(self);
     if (file.error_ != 0) return 0;  // leave the header at "length unknown"
     try {
       write_all(descriptor(self), {static_cast<const std::byte*>(bytes), std::size_t(count)});
@@ -193,8 +213,8 @@ std::unique_ptr<FileSink::Container> open_container(const std::string& path,
   std::string extension = std::filesystem::path(path).extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return char(std::tolower(c)); });
-  if (extension != ".wav" && extension != ".flac") {
-    throw std::runtime_error("expected a file name that ends in .wav or .flac, found '" +
+  if (extension != ".wav" && extension != ".flac" && extension != ".mp3") {
+    throw std::runtime_error("expected a file name that ends in .wav, .flac or .mp3, found '" +
                              extension + "'");
   }
   if (options.rate_hz < 1 || options.channels < 1) {
@@ -213,7 +233,9 @@ std::unique_ptr<FileSink::Container> open_container(const std::string& path,
   if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) {
     std::filesystem::create_directories(folder);
   }
-  if (extension == ".flac") return std::make_unique<FlacFile>(path, options);
+  using Codec = EncodedFile::Codec;
+  if (extension == ".flac") return std::make_unique<EncodedFile>(Codec::kFlac, path, options);
+  if (extension == ".mp3") return std::make_unique<EncodedFile>(Codec::kMp3, path, options);
   return std::make_unique<WavFile>(path, options);
 }
 

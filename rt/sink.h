@@ -20,17 +20,20 @@ class AudioSink {
   virtual void write(const float* interleaved, int frames) = 0;
   /// Completes the audio; throws as write() does. Later calls do nothing.
   virtual void finish() = 0;
+  /// Samples beyond full scale (or not a number) that an integer format could not hold.
+  virtual std::int64_t clipped_samples() const noexcept { return 0; }
 };
 
 struct FileSinkOptions {
   int rate_hz = 0;
   int channels = 0;
   SampleFormat format = SampleFormat::kInt16;  // kInt16, kInt24 or kFloat32 (not in FLAC)
+  int mp3_kbps = 320;  // constant; at most 160 at rates below 32 kHz, 64 below 16 kHz
 };
 
-/// A .wav or .flac file, streamed to disk as it goes. Its header is brought up to date at least
-/// once a second of audio, so the file is readable after a kill or on a full disk. WAV becomes RF64
-/// beyond 4 GiB. Integer formats clamp at full scale, and count.
+/// A .wav, .flac or .mp3 file, streamed to disk as it goes. Its header is brought up to date at
+/// least once a second of audio, so the file is readable after a kill or on a full disk. WAV
+/// becomes RF64 beyond 4 GiB. Integer formats and MP3 clamp at full scale, and count.
 class FileSink : public AudioSink {
  public:
   /// Makes missing parent directories and replaces an existing file. Throws std::runtime_error in
@@ -43,8 +46,7 @@ class FileSink : public AudioSink {
   void write(const float* interleaved, int frames) override;
   void finish() override;
 
-  /// Samples beyond full scale (or not a number) in an integer format.
-  std::int64_t clipped_samples() const noexcept { return clipped_samples_; }
+  std::int64_t clipped_samples() const noexcept override { return clipped_samples_; }
   std::int64_t written_frames() const noexcept { return written_frames_; }
 
   /// What puts converted samples into a container.
@@ -77,8 +79,7 @@ class PipeSink : public AudioSink {
 
   void write(const float* interleaved, int frames) override;
   void finish() override {}
-
-  std::int64_t clipped_samples() const noexcept { return clipped_samples_; }
+  std::int64_t clipped_samples() const noexcept override { return clipped_samples_; }
 
  private:
   void write_bytes();

@@ -173,6 +173,30 @@ TEST(FileSink, CountsAndClampsWhatIsTooLoud) {
   }
 }
 
+TEST(FileSink, WritesMp3OfTheAskedForBitRate) {
+  constexpr int kRateHz = 44'100, kSeconds = 4;
+  const TempFolder folder;
+  std::vector<float> samples;
+  for (int i = 0; i < kSeconds * kRateHz; ++i) {
+    samples.push_back(0.6F * std::sin(0.05F * float(i)));
+    samples.push_back(1.2F * std::sin(0.02F * float(i)));
+  }
+  for (const int kbps : {128, 320}) {
+    FileSink sink(folder.file("a.mp3"), {.rate_hz = kRateHz, .channels = 2, .mp3_kbps = kbps});
+    sink.write(samples.data(), kSeconds * kRateHz);
+    sink.finish();
+    EXPECT_GT(sink.clipped_samples(), 1000);
+    const auto bits = 8.0 * double(std::filesystem::file_size(folder.file("a.mp3")));
+    EXPECT_NEAR(bits / kSeconds / 1000, kbps, 0.05 * kbps);
+    FileSource source(folder.file("a.mp3"));
+    const std::vector<float> back = read_all(source);
+    ASSERT_EQ(back.size(), samples.size());
+    for (std::size_t i = 8000; i + 8000 < back.size(); i += 2) {
+      ASSERT_NEAR(back[i], samples[i], 0.05) << kbps << " " << i;
+    }
+  }
+}
+
 TEST(FileSink, MakesItsFoldersAndReplacesAFile) {
   const TempFolder folder;
   const std::string path = folder.file("separated/gtcrn/track/speech.wav");
@@ -195,12 +219,14 @@ TEST(FileSink, SaysInOneLineWhatItCannotWrite) {
   const TempFolder folder;
   std::ofstream(folder.file("file")) << "in the way";
   const std::vector<std::tuple<std::string, FileSinkOptions, const char*>> cases = {
-      {"a.mp3", {.rate_hz = 8000, .channels = 1}, ".wav or .flac"},
-      {"a", {.rate_hz = 8000, .channels = 1}, ".wav or .flac"},
+      {"a.ogg", {.rate_hz = 8000, .channels = 1}, ".wav, .flac or .mp3"},
+      {"a", {.rate_hz = 8000, .channels = 1}, ".wav, .flac or .mp3"},
       {"a.wav", {.rate_hz = 0, .channels = 1}, "0 Hz"},
       {"a.wav", {.rate_hz = 8000, .channels = 0}, "0 channels"},
       {"a.flac", {.rate_hz = 8000, .channels = 1, .format = SampleFormat::kFloat32}, "float"},
       {"a.flac", {.rate_hz = 8000, .channels = 9}, "9 channels"},
+      {"a.mp3", {.rate_hz = 8000, .channels = 3}, "3 channels"},
+      {"a.mp3", {.rate_hz = 96'000, .channels = 2}, "96000 Hz"},
       {"a.wav", {.rate_hz = 8000, .channels = 1, .format = SampleFormat::kInt8}, "16-bit"},
       {"file/a.wav", {.rate_hz = 8000, .channels = 1}, "cannot be written"},
   };

@@ -1,0 +1,139 @@
+#include "rt/rescaling_sink.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <stdexcept>
+
+#include "rt/source.h"
+
+namespace runnel::rt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr float kHeadroom = 1.01F;
+constexpr int kPieceFrames = 8192;
+
+/// `path` with `tag` before its extension, which may be another one.
+std::string beside(const std::string& path, const std::string& tag, const std::string& extension) {
+  fs::path other(path);
+  other.replace_extension();
+  return other.string() + tag +
+         (extension.empty() ? fs::path(path).extension() : fs::path(extension)).string();
+}
+
+bool is_lossy(const std::string& path) {
+  std::string extension = fs::path(path).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return char(std::tolower(c)); });
+  return extension == ".mp3";
+}
+
+void remove(const std::string& path) {
+  std::error_code ignored;
+  fs::remove(path, ignored);
+}
+
+/// Up to `frames` frames of `from` divided by `divisor`.
+void copy_scaled(AudioSource& from, std::int64_t frames, double divisor, FileSink& to) {
+  std::vector<float> piece(std::size_t(kPieceFrames) * std::size_t(from.channels()));
+  while (frames > 0) {
+    const int n = from.read(piece.data(), int(std::min<std::int64_t>(frames, kPieceFrames)));
+    if (n == 0) return;
+    for (float& sample : piece) sample = float(sample / divisor);
+    to.write(piece.data(), n);
+    frames -= n;
+  }
+}
+
+}  // namespace
+
+RescalingSink::RescalingSink(const std::string& path, const FileSinkOptions& options)
+    : path_(path),
+      options_(options),
+      exact_path_(beside(path, ".part", ".wav")),
+      file_(std::make_unique<FileSink>(path, options)) {
+  if (is_lossy(path)) open_exact();
+}
+
+RescalingSink::~RescalingSink() {
+  try {
+    finish();
+  } catch (const std::exception&) {  // a destructor has nobody to tell
+  }
+}
+
+void RescalingSink::open_exact() {
+  exact_ =
+      std::make_unique<FileSink>(exact_path_, FileSinkOptions{.rate_hz = options_.rate_hz,
+                                                              .channels = options_.channels,
+                                                              .format = SampleFormat::kFloat32});
+  exact_start_ = file_->written_frames();
+}
+
+void RescalingSink::write(const float* interleaved, int frames) {
+  const auto samples = std::ptrdiff_t(frames) * options_.channels;
+  for (std::ptrdiff_t i = 0; i < samples; ++i) {
+    const float level = std::abs(interleaved[i]);
+    if (level > peak_) peak_ = level;  // false for what is not a number
+  }
+  try {
+    if (!exact_ && kHeadroom * peak_ > 1) open_exact();
+    if (exact_) exact_->write(interleaved, frames);
+  } catch (...) {
+    exact_failed_ = true;  // without all of it there is nothing to rescale from
+    throw;
+  }
+  file_->write(interleaved, frames);
+}
+
+void RescalingSink::finish() {
+  if (finished_) return;
+  finished_ = true;
+  try {
+    file_->finish();
+    if (exact_) exact_->finish();
+    if (exact_ && !exact_failed_ && kHeadroom * peak_ > 1) rescale();
+  } catch (...) {
+    exact_.reset();
+    remove(exact_path_);
+    throw;
+  }
+  if (!exact_) return;
+  exact_.reset();
+  remove(exact_path_);
+}
+
+void RescalingSink::rescale() {
+  const std::string scaled_path = beside(path_, ".rescaled", "");
+  const double divisor = double(kHeadroom) * double(peak_);
+  try {
+    FileSink scaled(scaled_path, options_);
+    if (exact_start_ > 0) {
+      FileSource quiet(path_);
+      copy_scaled(quiet, exact_start_, divisor, scaled);
+    }
+    FileSource loud(exact_path_);
+    copy_scaled(loud, exact_->written_frames(), divisor, scaled);
+    scaled.finish();
+    if (scaled.written_frames() != exact_start_ + exact_->written_frames()) {
+      throw std::runtime_error(
+          path_ + ": expected " + std::to_string(exact_start_ + exact_->written_frames()) +
+          " frames to rescale, found " + std::to_string(scaled.written_frames()));
+    }
+    fs::rename(scaled_path, path_);
+  } catch (const std::exception& error) {
+    remove(scaled_path);
+    throw std::runtime_error(path_ +
+                             ": stays limited to full scale, not rescaled: " + error.what());
+  }
+  divisor_ = divisor;
+  rescaled_ = true;
+}
+
+std::int64_t RescalingSink::clipped_samples() const noexcept {
+  return rescaled_ ? 0 : file_->clipped_samples();
+}
+
+}  // namespace runnel::rt

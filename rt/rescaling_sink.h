@@ -1,0 +1,53 @@
+// A file whose audio is turned down as a whole if it turns out to be louder than full scale.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rt/sink.h"
+
+namespace runnel::rt {
+
+/// Demucs's `--clip-mode rescale`: divides by max(1.01 · peak, 1), which is known at the end only.
+///
+/// Memory is constant. The file is written as by FileSink and is valid at any time, with loud
+/// samples clamped. From the first loud sample on (in MP3: from the start) a second file beside it,
+/// NAME.part.wav, keeps exact floats; finish() then writes the file anew. What integers before that
+/// sample had been rounded to is rounded once more, so they are exact to one step of the format.
+class RescalingSink : public AudioSink {
+ public:
+  /// As FileSink.
+  RescalingSink(const std::string& path, const FileSinkOptions& options);
+  /// Finishes the file if nobody did; errors are then lost.
+  ~RescalingSink() override;
+
+  void write(const float* interleaved, int frames) override;
+  /// Throws std::runtime_error if the file cannot be written anew (a full disk): it then stays as
+  /// it was, clamped.
+  void finish() override;
+  /// After finish(): 0, unless the file stayed clamped.
+  std::int64_t clipped_samples() const noexcept override;
+
+  /// What the audio was divided by; 1 before finish().
+  double divisor() const noexcept { return divisor_; }
+
+ private:
+  void open_exact();
+  void rescale();
+
+  const std::string path_;
+  const FileSinkOptions options_;
+  const std::string exact_path_;
+  std::unique_ptr<FileSink> file_;
+  std::unique_ptr<FileSink> exact_;  // null: nothing was loud so far
+  std::int64_t exact_start_ = 0;     // frame at which it starts
+  float peak_ = 0;
+  double divisor_ = 1;
+  bool exact_failed_ = false;
+  bool finished_ = false;
+  bool rescaled_ = false;
+};
+
+}  // namespace runnel::rt
