@@ -78,9 +78,9 @@ ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& nam
 
 Moments ResidualBranch::narrow(engine::Executor& executor, int thread, const ResidualRows& rows,
                                int first, int count) const noexcept {
-  const std::ptrdiff_t begin = rows.operand_row0 + std::ptrdiff_t(first - dilation_) * channels_;
-  engine::TapProduct product = narrow_.product(rows.operand.at(begin), channels_,
-                                               std::ptrdiff_t(dilation_) * channels_, count);
+  const std::ptrdiff_t begin = rows.row0 + std::ptrdiff_t(first - dilation_) * channels_;
+  engine::TapProduct product =
+      narrow_.product(rows.x.at(begin), channels_, std::ptrdiff_t(dilation_) * channels_, count);
   float* hidden = rows.hidden + std::ptrdiff_t(first) * hidden_stride();
   product.finish.y = hidden;
   product.finish.y_stride = hidden_stride();
@@ -142,18 +142,12 @@ void ResidualBranch::add(engine::Executor& executor, int thread, const ResidualR
   }
   const std::ptrdiff_t stride = hidden_stride();
   engine::TapProduct product = widen_.product(rows.activated.at(first * stride), stride, 0, count);
-  float* x = rows.x + std::ptrdiff_t(first) * channels_;
+  const std::ptrdiff_t place = rows.row0 + std::ptrdiff_t(first) * channels_;
   product.finish.kind = Kind::kGlu;
   product.finish.gain = gain;
   product.finish.bias = bias;
-  product.finish.residual = x;
-  product.finish.residual_stride = channels_;
-  product.finish.y = x;
-  product.finish.y_stride = channels_;
-  if (rows.operand.bf16) {
-    write_to(product.finish, rows.operand, rows.operand_row0 + std::ptrdiff_t(first) * channels_,
-             channels_);
-  }
+  add_from(product.finish, rows.x, place, channels_);
+  write_to(product.finish, rows.x, place, channels_);
   engine::multiply(executor, thread, product);
 }
 

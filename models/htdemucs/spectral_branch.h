@@ -57,8 +57,8 @@ class SpectralBranch {
   std::vector<RowImage> upper_;   // what the transposed convolutions read
   AlignedVector<float> bottom_;   // [frequencies · frames, channels]
   struct Scratch {
-    AlignedVector<float> x, hidden;
-    AlignedVector<std::byte> operand, activated;
+    AlignedVector<float> hidden;
+    AlignedVector<std::byte> x, activated;
   };
   std::vector<Scratch> scratch_;  // of each thread
 };
