@@ -60,8 +60,8 @@ ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& nam
     for (std::size_t i = 0; i < std::size_t(hidden); ++i) {
       row_sum_[i] += double(row[i]);
       row_bias_[i] += b * double(row[i]);
-      for (std::size_t j = 0; j < std::size_t(hidden); ++j) {
-        row_gram_[i * n + j] += double(row[i]) * double(row[j]);
+      for (std::size_t j = i; j < std::size_t(hidden); ++j) {
+        row_gram_[i * n + j] += (j == i ? 1 : 2) * double(row[i]) * double(row[j]);
       }
     }
   }
@@ -126,8 +126,10 @@ Moments ResidualBranch::activate(engine::Executor& executor, int thread, const R
     moments.sum += row_sum_[std::size_t(i)] * double(sums[i]);
     moments.squares += 2 * row_bias_[std::size_t(i)] * double(sums[i]);
   }
-  for (int i = 0; i < n * n; ++i) {
-    moments.squares += row_gram_[std::size_t(i)] * double(products[i]);
+  for (int i = 0; i < n; ++i) {
+    for (int j = i * n + i; j < (i + 1) * n; ++j) {
+      moments.squares += row_gram_[std::size_t(j)] * double(products[j]);
+    }
   }
   return moments;
 }
