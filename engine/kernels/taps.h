@@ -73,7 +73,7 @@ struct TapKernels {
                float* products) noexcept;
 };
 
-inline constexpr int kMostGram = 512;
+inline constexpr int kMostGram = 120;
 
 const TapKernels& tap_kernels(Isa isa);  // kAmx: those of AVX-512
 

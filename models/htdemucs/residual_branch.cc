@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "models/htdemucs/row_image.h"
 
@@ -12,7 +13,8 @@ using Kind = engine::TapFinish::Kind;
 
 constexpr double kEpsilon = 1e-5;
 constexpr int kJoinedValues = 512;  // no fewer than the widest hidden row
-static_assert(kJoinedValues <= engine::kMostGram);
+static_assert(kJoinedValues >= engine::kMostGram &&
+              engine::kMostGram * (engine::kMostGram + 1) * sizeof(float) <= engine::kTapScratch);
 
 struct Normal {
   float mean, scale;  // 1 / √(variance + ε)
@@ -29,6 +31,10 @@ Normal normal_of(const Moments& m, double count) noexcept {
 ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& name, int channels,
                                int hidden, int dilation, bool bf16)
     : channels_(channels), hidden_(hidden), dilation_(dilation) {
+  if (hidden_stride() > engine::kMostGram) {
+    throw std::runtime_error(name + ": expected up to " + std::to_string(engine::kMostGram) +
+                             " hidden channels, found " + std::to_string(hidden));
+  }
   const auto in = reader.floats(name + ".0.weight", {hidden, channels, 3});
   const auto in_bias = reader.floats(name + ".0.bias", {hidden});
   narrow_ = engine::Convolution(

@@ -57,8 +57,8 @@ class ResidualBranch {
   engine::Convolution narrow_;                      // [hidden, 3 taps, channels]
   AlignedVector<float> hidden_gain_, hidden_bias_;  // GroupNorm's weight and bias [hidden]
   engine::Convolution widen_;                       // [2 · channels, hidden], gated
-  // For the moments of W₂ h + b from Σ h and Σ h hᵀ: Σ w, Σ b w [hidden_stride] and Σ w wᵀ, doubled
-  // above the diagonal, [hidden_stride, hidden_stride] over the outputs; Σ b and Σ b².
+  // For the moments of W₂ h + b from Σ h and Σ h hᵀ, sums over the outputs: Σ w, Σ b w
+  // [hidden_stride], Σ w wᵀ [hidden_stride, hidden_stride], doubled above the diagonal; Σ b, Σ b².
   std::vector<double> row_sum_, row_bias_, row_gram_;
   Moments bias_moments_;
   // GroupNorm's weight and bias by column, with LayerScale in the values'.

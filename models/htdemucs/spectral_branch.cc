@@ -16,6 +16,7 @@ SpectralWeights::SpectralWeights(const Config& c, const LayerReader& reader, boo
     encoder.emplace_back(c, reader, Branch::kSpectral, i, bf16);
     decoder.emplace_back(c, reader, Branch::kSpectral, i, bf16);
   }
+  if (c.freq_emb == 0) return;  // the checkpoint has none
   embedding = reader.floats("freq_emb.embedding.weight", {c.nfft / 2 / c.stride, c.channels});
   for (float& x : embedding) x *= c.emb_scale * c.freq_emb;
 }
@@ -110,7 +111,7 @@ void SpectralBranch::encode(const SpectralWeights& weights, int i) noexcept {
       rewrite.finish.y = bottom;
       rewrite.finish.y_stride = layer.channels;
     }
-    if (first) {
+    if (first && !weights.embedding.empty()) {
       rewrite.finish.residual = weights.embedding.data() + std::ptrdiff_t(f) * layer.channels;
     }
     engine::multiply(executor_, thread, rewrite);

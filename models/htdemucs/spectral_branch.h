@@ -17,7 +17,7 @@ struct SpectralWeights {
 
   std::vector<EncoderLayer> encoder;
   std::vector<DecoderLayer> decoder;
-  AlignedVector<float> embedding;  // [frequencies of layer 0, channels], scaled
+  AlignedVector<float> embedding;  // [frequencies of layer 0, channels], scaled; or none
 };
 
 /// The activations of one segment. A task is a frequency row, which stays in a core's cache through
