@@ -16,6 +16,7 @@ constexpr const char* kExamples = R"(Examples:
   runnel bench ops --filter base           kernels beside this machine's ceilings and Eigen
   runnel bench whisper --random-weights whisper-base
   runnel bench moonshine --random-weights tiny
+  runnel bench htdemucs --random-weights htdemucs_ft
   runnel bench live talk.wav --reference talk.txt --html talk.html
 
 Without a name: gtcrn, whose options these are.)";
@@ -38,6 +39,11 @@ constexpr const char* kMoonshineExamples = R"(Examples:
   runnel bench moonshine --random-weights tiny
   runnel bench moonshine --random-weights medium --threads 2 --precision int8
   runnel bench moonshine --model moonshine-streaming-small/ --json)";
+
+constexpr const char* kHtdemucsExamples = R"(Examples:
+  runnel bench htdemucs                       random weights of htdemucs, layer by layer, and a track of 60 s
+  runnel bench htdemucs --random-weights htdemucs_6s --precision float32 --threads 2
+  runnel bench htdemucs --model 955717e8-8726e21a.th --seconds 0 --json)";
 
 void add_gtcrn_options(CLI::App& app, GtcrnBenchOptions& options) {
   app.add_option("-n,--name", options.model, "Model: a name or a path")->capture_default_str();
@@ -118,6 +124,29 @@ CLI::App* add_moonshine(CLI::App& bench, MoonshineBenchOptions& options) {
   return app;
 }
 
+CLI::App* add_htdemucs(CLI::App& bench, HtdemucsBenchOptions& options) {
+  CLI::App* app = bench.add_subcommand("htdemucs", "An HTDemucs model, by layers and end to end");
+  app->footer(kHtdemucsExamples);
+  auto* model = app->add_option("--model", options.model,
+                                "Folder of a checkpoint, .th, .safetensors or a bag's .yaml");
+  app->add_option("--random-weights", options.random_weights,
+                  "Shape of a public model (htdemucs), not its weights")
+      ->check(CLI::IsMember({"htdemucs", "htdemucs_ft", "htdemucs_6s"}))
+      ->excludes(model);
+  app->add_option("--precision", options.precision, "Of the weights")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->capture_default_str();
+  add_threads(*app, options.threads);
+  app->add_option("--rounds", options.rounds, "Times that a segment is measured")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--seconds", options.seconds, "Seconds of the track end to end; 0 leaves it out")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  app->add_flag("--json", options.json, "As JSON");
+  return app;
+}
+
 /// Options of `bench` itself are gtcrn's: in front of another name they would be lost.
 void refuse_options_of(const CLI::App& bench, const CLI::App& what) {
   for (const CLI::Option* option : bench.get_options()) {
@@ -139,6 +168,7 @@ Subcommand add_bench(CLI::App& root) {
     OpsBenchOptions ops;
     WhisperBenchOptions whisper;
     MoonshineBenchOptions moonshine;
+    HtdemucsBenchOptions htdemucs;
   };
   auto options = std::make_shared<All>();
   options->gtcrn.model = models::kDefaultSeparator;
@@ -152,14 +182,16 @@ Subcommand add_bench(CLI::App& root) {
   CLI::App* ops = add_ops(*app, options->ops);
   CLI::App* whisper = add_whisper(*app, options->whisper);
   CLI::App* moonshine = add_moonshine(*app, options->moonshine);
+  CLI::App* htdemucs = add_htdemucs(*app, options->htdemucs);
   const Subcommand live = add_live_bench(*app);
-  return {app, [app, ops, whisper, moonshine, live, options] {
-            for (const CLI::App* other : {ops, whisper, moonshine, live.app}) {
+  return {app, [app, ops, whisper, moonshine, htdemucs, live, options] {
+            for (const CLI::App* other : {ops, whisper, moonshine, htdemucs, live.app}) {
               if (app->got_subcommand(other)) refuse_options_of(*app, *other);
             }
             if (app->got_subcommand(ops)) return run_ops_bench(options->ops);
             if (app->got_subcommand(whisper)) return run_whisper_bench(options->whisper);
             if (app->got_subcommand(moonshine)) return run_moonshine_bench(options->moonshine);
+            if (app->got_subcommand(htdemucs)) return run_htdemucs_bench(options->htdemucs);
             if (app->got_subcommand(live.app)) return live.run();
             return run_gtcrn_bench(options->gtcrn);
           }};

@@ -45,10 +45,21 @@ struct MoonshineBenchOptions {
   bool json = false;
 };
 
+struct HtdemucsBenchOptions {
+  std::string model;           // folder or file
+  std::string random_weights;  // or the name of a public shape; neither: htdemucs
+  std::string precision = "auto";
+  int threads = 0;
+  int rounds = 5;
+  double seconds = 60;  // of the track; 0: none
+  bool json = false;
+};
+
 int run_gtcrn_bench(GtcrnBenchOptions options);
 int run_ops_bench(const OpsBenchOptions& options);
 int run_whisper_bench(const WhisperBenchOptions& options);
 int run_moonshine_bench(const MoonshineBenchOptions& options);
+int run_htdemucs_bench(const HtdemucsBenchOptions& options);
 /// `runnel bench live`, below `bench`.
 Subcommand add_live_bench(CLI::App& bench);
 

@@ -144,7 +144,8 @@ class Runnel:
     def __init__(self, precision, isa, args):
         self.name = f"Runnel {precision}" + (f" {isa}" if isa else "")
         self.command = [args.runnel, "bench", "htdemucs", "--model", args.package, "--json",
-                        "--precision", precision, "--threads", str(args.threads), "--rounds", "1"]
+                        "--precision", precision, "--threads", str(args.threads), "--rounds", "1",
+                        "--seconds", "0"]
         self.environment = os.environ | ({"RUNNEL_ISA": isa} if isa else {})
         self.about = {}
 

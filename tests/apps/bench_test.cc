@@ -20,6 +20,8 @@ using testing::run;
 
 const std::string kTinyModel = "../shared/goldens/whisper-turbo";
 
+const std::string kHtdemucs = "../shared/goldens/htdemucs";
+
 const nlohmann::json& part(const nlohmann::json& report, const std::string& name) {
   for (const auto& part : report.at("parts")) {
     if (part.at("name").get<std::string>().starts_with(name)) return part;
@@ -144,6 +146,62 @@ TEST(BenchCommand, MeasuresAMoonshineModelPartByPart) {
   EXPECT_GT(run_1.at("memory").at("stream_bytes"), 0);
 }
 
+TEST(BenchCommand, MeasuresAnHtdemucsModelLayerByLayer) {
+  if (!std::filesystem::exists(kHtdemucs)) GTEST_SKIP() << kHtdemucs << " is missing";
+  const Outcome outcome =
+      run({"bench", "htdemucs", "--model", kHtdemucs + "/dc4c2161-d079d2ef.th", "--rounds", "2",
+           "--precision", "float32", "--seconds", "5", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(report.at("random_weights"), false);
+  EXPECT_EQ(report.at("precision"), "float32");
+  EXPECT_EQ(report.at("models"), 1);
+  double parts_ms = 0, parts_gflop = 0;
+  for (const char* branch : {"spectral", "temporal"}) {
+    for (const char* side : {"encoder", "decoder"}) {
+      for (int i = 0; i < 4; ++i) {
+        const auto& layer =
+            part(report, std::string(branch) + " " + side + " " + std::to_string(i));
+        EXPECT_GT(layer.at("median_ms"), 0.0) << layer;
+        EXPECT_GT(layer.at("share"), 0.0) << layer;
+        EXPECT_EQ(layer.at("bound"), "multiply_adds");
+        parts_ms += layer.at("min_ms").get<double>();
+        parts_gflop += layer.at("gflop").get<double>();
+      }
+    }
+  }
+  EXPECT_GT(part(report, "analysis").at("median_ms"), 0.0);
+  EXPECT_GT(part(report, "synthesis").at("median_ms"), 0.0);
+  parts_ms += part(report, "transformer").at("min_ms").get<double>();
+  parts_gflop += part(report, "transformer").at("gflop").get<double>();
+  const auto& segment = part(report, "one segment");
+  EXPECT_EQ(segment.at("rounds"), 2);
+  EXPECT_LT(parts_ms, segment.at("min_ms"));
+  EXPECT_NEAR(parts_gflop / segment.at("gflop").get<double>(), 1, 1e-6);
+  // Segments of 3 s, one every 2.25 s.
+  const auto& track = report.at("track");
+  EXPECT_EQ(track.at("seconds"), 5);
+  EXPECT_EQ(track.at("segments"), 3);
+  EXPECT_NEAR(track.at("rtf").get<double>(), 1e-3 * track.at("ms").get<double>() / 5, 1e-9);
+  const auto& memory = report.at("memory");
+  EXPECT_GT(memory.at("peak_bytes"), memory.at("scratch_bytes"));
+  EXPECT_GE(memory.at("track_peak_bytes"), memory.at("peak_bytes"));
+  EXPECT_GT(memory.at("weight_bytes"), 0);
+}
+
+TEST(BenchCommand, MeasuresABagOfHtdemucsModelsAndNoTrack) {
+  if (!std::filesystem::exists(kHtdemucs)) GTEST_SKIP() << kHtdemucs << " is missing";
+  const std::vector<std::string> arguments = {"bench",     "htdemucs", "--model",   kHtdemucs,
+                                              "--rounds",  "1",        "--seconds", "0",
+                                              "--threads", "1"};
+  const Outcome text = run(arguments);
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("one segment"));
+  EXPECT_THAT(text.out, Not(HasSubstr("track")));
+  EXPECT_THAT(text.out, Not(HasSubstr("RANDOM WEIGHTS")));
+  EXPECT_THAT(text.out, Not(HasSubstr("nan")));
+}
+
 TEST(BenchCommand, SaysThatWeightsAreRandom) {
   const char* isa = std::getenv("RUNNEL_ISA");
   if (isa && std::string(isa) == "generic") GTEST_SKIP() << "too slow in plain C++";
@@ -162,6 +220,9 @@ TEST(BenchCommand, AWrongCommandLineIsOneLineThatSaysWhatIsMissing) {
         {"bench", "whisper", "--model", "a", "--random-weights", "tiny"},
         {"bench", "--seconds", "1", "ops"},
         {"bench", "ops", "--streams", "2"},
+        {"bench", "htdemucs", "--model", "a", "--random-weights", "htdemucs"},
+        {"bench", "htdemucs", "--random-weights", "mdx"},
+        {"bench", "htdemucs", "--precision", "int8"},
         {"bench", "nothing"}}) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << outcome.out;
@@ -186,6 +247,8 @@ TEST(BenchCommand, TheBashCompletionKnowsWhatCanBeMeasured) {
   EXPECT_EQ(first("bench li", 2), "live\n");
   EXPECT_EQ(first("bench live --acc", 3), "--accelerated\n");
   EXPECT_EQ(first("bench moonshine --rand", 3), "--random-weights\n");
+  EXPECT_EQ(first("bench ht", 2), "htdemucs\n");
+  EXPECT_EQ(first("bench htdemucs --sec", 3), "--seconds\n");
   EXPECT_EQ(first("ben", 1), "bench\n");
 }
 
