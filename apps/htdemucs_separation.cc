@@ -15,6 +15,7 @@
 #include "models/catalog.h"
 #include "models/htdemucs/checkpoint.h"
 #include "models/htdemucs/network.h"
+#include "models/padded_segment.h"
 
 namespace runnel::apps {
 namespace {
@@ -146,8 +147,14 @@ SeparationModel htdemucs_separation(const SeparationChoice& choice, const Segmen
   const htdemucs::Config& config = bag.models.at(0).config;
   plan_stems(config.sources, stems);  // before the weights are packed, which takes a while
   const int samples = segment_samples(config, options);
-  const auto network = std::make_shared<htdemucs::Network>(bag, options.compute, samples);
-  SeparationModel separation = segment_separation(network, options, stems);
+  // Live, a shorter context is less work; a file's shorter segments are demucs's, filled up.
+  const auto network =
+      std::make_shared<htdemucs::Network>(bag, options.compute, options.live ? samples : 0);
+  std::shared_ptr<models::SegmentModel> model = network;
+  if (!options.live && samples > 0) {
+    model = std::make_shared<models::PaddedSegment>(network, samples);
+  }
+  SeparationModel separation = segment_separation(model, options, stems);
   separation.name = choice.name;
   separation.label = network->label();
   separation.random_weights = network->random_weights();

@@ -147,7 +147,7 @@ void SeparateFlags::add_segments(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--segment", segments.segment_seconds,
-                 "Shorter segments than the model's: less memory, worse stems")
+                 "Shorter segments than the model's, filled up with zeros")
       ->type_name("SECONDS")
       ->check(above_zero())
       ->group(group);

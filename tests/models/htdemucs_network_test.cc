@@ -10,6 +10,7 @@
 #include "models/htdemucs/spectral_branch.h"
 #include "models/htdemucs/spectrum.h"
 #include "models/htdemucs/temporal_branch.h"
+#include "models/padded_segment.h"
 #include "tests/models/goldens.h"
 
 namespace runnel::models::htdemucs {
@@ -194,6 +195,25 @@ TEST_P(HtdemucsGoldens, StemsThatAreNotWantedAreLeftAlone) {
       ASSERT_EQ(some.values[i], wanted ? all.values[i] : -9.0f);
     }
   }
+}
+
+TEST(HtdemucsShort, AShorterSegmentIsFilledUpWithZerosAsInTheReference) {
+  const auto folder = golden("htdemucs-6s");
+  if (folder.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
+  const auto network =
+      std::make_shared<Network>(open_bag(folder), compute(engine::Precision::kFloat32));
+  const auto every8 = expected_tensor(folder, "short.stems_every8_f16");
+  const int samples = int(every8.shape[2]) * 8;
+  PaddedSegment segment(network, samples);
+  const Audio mix = read_audio(folder / "input.wav", samples);
+  Audio stems{
+      .values = std::vector<float>(std::size_t(12 * samples)), .channels = 12, .samples = samples};
+  segment.run(mix.view(), ~StemSet(0), stems.view());
+  EXPECT_LT(largest_difference(stems, every8.values, 0, 8), 1e-3);
+  EXPECT_LT(largest_difference(stems, expected_tensor(folder, "short.stems_f32_at_37952").values,
+                               37952, 1),
+            2e-4);
+  EXPECT_THROW(PaddedSegment(network, network->samples() + 1), std::invalid_argument);
 }
 
 TEST_P(HtdemucsGoldens, AShorterSegmentRuns) {
