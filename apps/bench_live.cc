@@ -64,7 +64,7 @@ void add_streams(CLI::App& app, LiveBenchOptions& options) {
       ->group(group);
   app.add_option("--deadline", options.deadline_ms, "A block that is heard later is a miss")
       ->type_name("MS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str()
       ->group(group);
   app.add_option("--hours", options.hours, "So long, the file over and over, accelerated")
@@ -98,7 +98,7 @@ void add_model(CLI::App& app, Options& options) {
       ->type_name("NAME|PATH")
       ->group(group);
   app.add_option("--max-tokens", transcribe.decode.max_tokens, "Whisper: of a window")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   app.add_option("--tokens-per-second", transcribe.live.tokens_per_second,
                  "Moonshine: most of a second of speech (16; 8 for large vocabularies)")

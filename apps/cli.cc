@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -107,6 +108,15 @@ int parse_and_run(int argc, char** argv) {
 }
 
 }  // namespace
+
+CLI::Validator above_zero() {
+  const auto check = [](std::string& text) -> std::string {
+    double number = 0;
+    if (CLI::detail::lexical_cast(text, number) && number > 0 && std::isfinite(number)) return {};
+    return "expected a number above 0, found '" + text + "'";
+  };
+  return CLI::Validator(check, "POSITIVE");
+}
 
 int run(int argc, char** argv) noexcept {
   // A reader that went away is an error of the write, with a message, not a silent death. A full

@@ -85,22 +85,23 @@ fs::path find_in_store(const std::string& name, const std::string& model_folder)
 
 /// Samples of a segment; 0: the model's own.
 int segment_samples(const htdemucs::Config& config, const SegmentOptions& options) {
-  if (options.segment_seconds <= 0) return 0;
   const double most = double(config.segment_numerator) / double(config.segment_denominator);
-  const auto samples = int(std::lround(options.segment_seconds * config.samplerate));
-  if (samples > config.segment_samples()) {
-    throw UsageError(std::string(options.live ? "--live-context" : "--segment") +
-                     ": expected at most " + fixed(most, 2) +
-                     " seconds, what the model was trained with, found " +
+  const bool is_given = options.segment_seconds > 0;
+  const double context = is_given ? std::min(options.segment_seconds, most) : most;
+  const double needed = options.hop_seconds + options.lookahead_seconds;
+  if (options.live && needed > context) {
+    throw UsageError("--live-hop, --live-lookahead: expected at most " + fixed(context, 2) +
+                     " seconds together, what the model hears, found " + fixed(needed, 2));
+  }
+  if (!is_given) return 0;
+  const double samples = std::round(options.segment_seconds * config.samplerate);
+  if (samples < config.nfft || samples > config.segment_samples()) {
+    throw UsageError(std::string(options.live ? "--live-context" : "--segment") + ": expected " +
+                     fixed(double(config.nfft) / config.samplerate, 2) + " to " + fixed(most, 2) +
+                     " seconds (what the model was trained with), found " +
                      fixed(options.segment_seconds, 2));
   }
-  const double needed = options.hop_seconds + options.lookahead_seconds;
-  const double context = std::min(options.segment_seconds, most);
-  if (options.live && needed > context) {
-    throw UsageError("--live-context: expected at least hop and lookahead, " + fixed(needed, 2) +
-                     " seconds, found " + fixed(context, 2));
-  }
-  return samples;
+  return int(samples);
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ Subcommand add_latency(CLI::App& root) {
       ->capture_default_str();
   app->add_option("--device-latency", options->device_latency_ms, "Buffer asked of the device")
       ->type_name("MS")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   app->add_flag("--pipeline", options->pipeline, "The stages of the live path, without a device");
   app->add_option("-n,--name", options->model, "Model: a name or a path")->capture_default_str();
   app->add_option("--block-frames", options->block_frames, "Frames of a block (pipeline: 256)")

@@ -178,18 +178,23 @@ std::unique_ptr<models::StemSeparator> FileSeparation::make_separator(
 void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
                             StemWriter& writer) {
   ChunkReader reader(source, separator.format().max_chunk);
-  std::exception_ptr failure;
-  try {
-    for (AudioChunk chunk = reader.read(); chunk.frames() > 0; chunk = reader.read()) {
-      job.frames += chunk.frames();
-      const std::int64_t before_ns = rt::now_ns();
-      separator.push(chunk);
-      write_ready(separator, writer);
-      job.compute.record(rt::now_ns() - before_ns);
-      job.done_ms.store(1000 * writer.frames() / job.rate_hz, std::memory_order_relaxed);
+  std::exception_ptr failure;  // of the source: what came before is kept. A writer's ends it all
+  const auto read = [&]() -> AudioChunk {
+    try {
+      return reader.read();
+    } catch (...) {
+      failure = std::current_exception();
+      return {};
     }
-  } catch (...) {
-    failure = std::current_exception();  // of the source: what came before is kept
+  };
+  for (AudioChunk chunk = read(); chunk.frames() > 0; chunk = read()) {
+    job.frames += chunk.frames();
+    const std::int64_t before_ns = rt::now_ns();
+    separator.push(chunk);
+    write_ready(separator, writer);
+    job.compute.record(rt::now_ns() - before_ns);
+    job.done_ms.store(1000 * writer.frames() / job.rate_hz, std::memory_order_relaxed);
+    job.model_steps = separator.steps();
   }
   // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
   if (is_pipe() || !stopped_) {

@@ -149,7 +149,7 @@ void SeparateFlags::add_segments(CLI::App& app) {
   app.add_option("--segment", segments.segment_seconds,
                  "Shorter segments than the model's: less memory, worse stems")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   app.add_option("--normalize", normalize_,
                  "Levels of the whole track, from a first pass over the file (track, the default), "
@@ -178,7 +178,7 @@ void SeparateFlags::add_live(CLI::App& app) {
                  "HTDemucs: how much it hears at once; less is faster and worse (the model's "
                  "segment)")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   app.add_option("--input-device", options_.input_device, "Index or part of a name")->group(group);
   app.add_option("--output-device", options_.output_device, "Index or part of a name")
@@ -188,7 +188,7 @@ void SeparateFlags::add_live(CLI::App& app) {
       ->group(group);
   app.add_option("--duration", options_.duration_seconds, "Ends after so many seconds of input")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   app.add_option("--block-frames", options_.block_frames, "Frames of a device block")
       ->check(CLI::Range(16, 65536))
@@ -196,7 +196,7 @@ void SeparateFlags::add_live(CLI::App& app) {
       ->group(group);
   app.add_option("--device-latency", options_.device_latency_ms, "Buffer asked of the device")
       ->type_name("MS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   app.add_option("--playback-buffer", options_.playback_buffer_ms,
                  "Audio kept ready for the output device; more if it crackles")

@@ -18,6 +18,9 @@ struct Subcommand {
   std::function<int()> run;
 };
 
+/// An option's number must be above 0.
+CLI::Validator above_zero();
+
 Subcommand add_separate(CLI::App& root);
 Subcommand add_transcribe(CLI::App& root);
 Subcommand add_latency(CLI::App& root);

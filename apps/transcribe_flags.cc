@@ -146,7 +146,7 @@ void TranscribeFlags::add_decoding(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--patience", decode.patience, "Of beam search; 1: the usual one")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str()
       ->group(group);
   app.add_option("--length-penalty", length_penalty_, "Exponent; none: the mean of a beam's tokens")

@@ -198,12 +198,12 @@ void add_live_flags(CLI::App& app, LiveTranscribeOptions& options) {
       ->group(group);
   app.add_option("--duration", options.duration, "Ends after so many seconds of input")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   app.add_option("--input-device", options.input_device, "Index or part of a name")->group(group);
   app.add_option("--device-latency", options.device_latency_ms, "Buffer asked of the device")
       ->type_name("MS")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->group(group);
   add_pass_flags(app, options);
 }

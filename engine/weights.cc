@@ -102,7 +102,11 @@ void Weights::parse(std::span<const std::byte> content, const FindStateDict& fin
                                                  : parse_safetensors(content);
     for (Tensor& tensor : list) tensors_.insert_or_assign(tensor.name, std::move(tensor));
   } catch (const std::exception& error) {
-    throw std::runtime_error(label_ + ": " + error.what());
+    const bool any_format = !find && !is_zip(content) && !label_.ends_with(".safetensors");
+    throw std::runtime_error(
+        label_ + ": " +
+        (any_format ? "expected a PyTorch zip or safetensors, found neither: " : "") +
+        error.what());
   }
 }
 

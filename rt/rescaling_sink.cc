@@ -81,9 +81,10 @@ void RescalingSink::write(const float* interleaved, int frames) {
   try {
     if (!exact_ && kHeadroom * peak_ > 1) open_exact();
     if (exact_) exact_->write(interleaved, frames);
-  } catch (...) {
+  } catch (const std::exception& error) {
     exact_failed_ = true;  // without all of it there is nothing to rescale from
-    throw;
+    throw std::runtime_error(path_ +
+                             ": stays limited to full scale, not rescaled: " + error.what());
   }
   file_->write(interleaved, frames);
 }

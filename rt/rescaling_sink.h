@@ -23,6 +23,7 @@ class RescalingSink : public AudioSink {
   /// Finishes the file if nobody did; errors are then lost.
   ~RescalingSink() override;
 
+  /// Throws std::runtime_error on a full disk; the file then holds what came before, clamped.
   void write(const float* interleaved, int frames) override;
   /// Throws std::runtime_error if the file cannot be written anew (a full disk): it then stays as
   /// it was, clamped.

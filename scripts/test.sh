@@ -8,6 +8,7 @@ scripts/setup.sh --with-tests
 
 # The program refuses what the processor or it itself cannot run. But what the
 # processor has it must not refuse: that would leave kernels untested without a word.
+runnable=()
 for isa in generic avx2 avx512 amx; do
   case $isa in
     generic) has=yes ;;
@@ -23,10 +24,23 @@ for isa in generic avx2 avx512 amx; do
     echo "test: RUNNEL_ISA=$isa is left out: not run by this program on this processor"
     continue
   fi
-  echo "test: engine and models under RUNNEL_ISA=$isa"
-  RUNNEL_ISA=$isa build/bin/engine_tests --gtest_brief=1
-  RUNNEL_ISA=$isa build/bin/models_tests --gtest_brief=1
+  runnable+=("$isa")
 done
+
+# Each on a core of its own, two at a time; what one prints comes when it has ended.
+run_isa() {
+  local log
+  log=$(mktemp)
+  echo "test: engine and models under RUNNEL_ISA=$1" >"$log"
+  RUNNEL_ISA=$1 build/bin/engine_tests --gtest_brief=1 >>"$log" 2>&1 &&
+    RUNNEL_ISA=$1 build/bin/models_tests --gtest_brief=1 >>"$log" 2>&1
+  local failed=$?
+  cat "$log"
+  rm -f "$log"
+  return "$failed"
+}
+export -f run_isa
+printf '%s\n' "${runnable[@]}" | xargs -P 2 -I ISA bash -c 'run_isa ISA'
 
 # Last, so that ctest's summary closes the output.
 ctest --test-dir build --output-on-failure -j2

@@ -66,13 +66,14 @@ struct TapKernels {
   /// Rows of sums that are there already, to their finish. y may be x (not kGlu).
   void (*finish)(const float* x, std::ptrdiff_t x_stride, int rows,
                  const TapFinish& finish) noexcept;
-  /// Adds Σ x[i] to sums [n] and Σ x[i] x[j] to products [n, n], over rows of n values, a multiple
-  /// of 8 up to kMostGram. Of them follow the moments of any product of the rows.
+  /// Adds Σ x[i] to sums [n] and, for j ≥ i, Σ x[i] x[j] to products [n, n], over rows of n values,
+  /// a multiple of 8 up to kMostGram. The rest of `products` may become anything finite. The
+  /// moments of any product of the rows follow from these.
   void (*gram)(const void* x, bool bf16, std::ptrdiff_t x_stride, int rows, int n, float* sums,
                float* products) noexcept;
 };
 
-inline constexpr int kMostGram = 512;
+inline constexpr int kMostGram = 120;
 
 const TapKernels& tap_kernels(Isa isa);  // kAmx: those of AVX-512
 

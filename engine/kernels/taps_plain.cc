@@ -54,7 +54,7 @@ void gram(const void* x, bool bf16, std::ptrdiff_t x_stride, int rows, int n, fl
     }
     for (int i = 0; i < n; ++i) {
       sums[i] += row[i];
-      for (int j = 0; j < n; ++j) products[i * n + j] += row[i] * row[j];
+      for (int j = i; j < n; ++j) products[i * n + j] += row[i] * row[j];
     }
   }
 }

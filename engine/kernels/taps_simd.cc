@@ -126,16 +126,13 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& 
   }
 }
 
-using Eight = hn::CappedTag<float, 8>;
-constexpr int kEight = int(hn::MaxLanes(Eight()));  // 4 on NEON
-constexpr int kGramRows = 4;                        // of `products` at a time
+constexpr int kGramRows = 4;  // of `products` at a time
 
-template <bool kNarrow>
-HWY_INLINE hn::VFromD<Eight> load_eight(const void* x, std::ptrdiff_t at) {
-  const Eight d;
+template <class T, bool kNarrow>
+HWY_INLINE hn::VFromD<T> load_values(T d, const void* x, std::ptrdiff_t at) {
   if constexpr (kNarrow) {
-    const hn::Rebind<std::uint16_t, Eight> narrow;
-    const hn::RebindToUnsigned<Eight> wide;
+    const hn::Rebind<std::uint16_t, T> narrow;
+    const hn::RebindToUnsigned<T> wide;
     const auto words = hn::LoadU(narrow, static_cast<const std::uint16_t*>(x) + at);
     return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, words)));
   } else {
@@ -152,25 +149,27 @@ float value_at(const void* x, std::ptrdiff_t at) {
   return value;
 }
 
-template <bool kNarrow>
+template <class T, bool kNarrow>
 void gram_of(const void* x, std::ptrdiff_t x_stride, int rows, int n, float* sums,
              float* products) noexcept {
-  const Eight d;
-  for (int j = 0; j < n; j += kEight) {
+  const T d;
+  constexpr int kWidth = int(hn::MaxLanes(T()));
+  for (int j = 0; j < n; j += kWidth) {
     auto sum = hn::Zero(d);
-    for (int r = 0; r < rows; ++r) sum = hn::Add(sum, load_eight<kNarrow>(x, r * x_stride + j));
+    for (int r = 0; r < rows; ++r)
+      sum = hn::Add(sum, load_values<T, kNarrow>(d, x, r * x_stride + j));
     hn::StoreU(hn::Add(hn::LoadU(d, sums + j), sum), d, sums + j);
   }
   constexpr int kColumns = 2;  // vectors at a time
   for (int i = 0; i < n; i += kGramRows) {
-    for (int j = 0; j < n; j += kColumns * kEight) {
-      const bool two = j + kEight < n;
-      hn::VFromD<Eight> sum[kGramRows][kColumns];
+    for (int j = i / (kColumns * kWidth) * (kColumns * kWidth); j < n; j += kColumns * kWidth) {
+      const bool two = j + kWidth < n;
+      hn::VFromD<T> sum[kGramRows][kColumns];
       for (int k = 0; k < kGramRows; ++k) sum[k][0] = sum[k][1] = hn::Zero(d);
       for (int r = 0; r < rows; ++r) {
         const std::ptrdiff_t row = r * x_stride;
-        const auto first = load_eight<kNarrow>(x, row + j);
-        const auto second = two ? load_eight<kNarrow>(x, row + j + kEight) : first;
+        const auto first = load_values<T, kNarrow>(d, x, row + j);
+        const auto second = two ? load_values<T, kNarrow>(d, x, row + j + kWidth) : first;
         for (int k = 0; k < kGramRows; ++k) {
           const auto factor = hn::Set(d, value_at<kNarrow>(x, row + i + k));
           sum[k][0] = hn::MulAdd(factor, first, sum[k][0]);
@@ -180,7 +179,7 @@ void gram_of(const void* x, std::ptrdiff_t x_stride, int rows, int n, float* sum
       for (int k = 0; k < kGramRows; ++k) {
         float* to = products + (i + k) * n + j;
         hn::StoreU(hn::Add(hn::LoadU(d, to), sum[k][0]), d, to);
-        if (two) hn::StoreU(hn::Add(hn::LoadU(d, to + kEight), sum[k][1]), d, to + kEight);
+        if (two) hn::StoreU(hn::Add(hn::LoadU(d, to + kWidth), sum[k][1]), d, to + kWidth);
       }
     }
   }
@@ -188,8 +187,14 @@ void gram_of(const void* x, std::ptrdiff_t x_stride, int rows, int n, float* sum
 
 void gram(const void* x, bool bf16, std::ptrdiff_t x_stride, int rows, int n, float* sums,
           float* products) noexcept {
-  bf16 ? gram_of<true>(x, x_stride, rows, n, sums, products)
-       : gram_of<false>(x, x_stride, rows, n, sums, products);
+  using Eight = hn::CappedTag<float, 8>;
+  if (n % kLanes == 0) {
+    bf16 ? gram_of<D, true>(x, x_stride, rows, n, sums, products)
+         : gram_of<D, false>(x, x_stride, rows, n, sums, products);
+  } else {
+    bf16 ? gram_of<Eight, true>(x, x_stride, rows, n, sums, products)
+         : gram_of<Eight, false>(x, x_stride, rows, n, sums, products);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "models/htdemucs/row_image.h"
 
@@ -12,7 +13,8 @@ using Kind = engine::TapFinish::Kind;
 
 constexpr double kEpsilon = 1e-5;
 constexpr int kJoinedValues = 512;  // no fewer than the widest hidden row
-static_assert(kJoinedValues <= engine::kMostGram);
+static_assert(kJoinedValues >= engine::kMostGram &&
+              engine::kMostGram * (engine::kMostGram + 1) * sizeof(float) <= engine::kTapScratch);
 
 struct Normal {
   float mean, scale;  // 1 / √(variance + ε)
@@ -29,6 +31,10 @@ Normal normal_of(const Moments& m, double count) noexcept {
 ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& name, int channels,
                                int hidden, int dilation, bool bf16)
     : channels_(channels), hidden_(hidden), dilation_(dilation) {
+  if (hidden_stride() > engine::kMostGram) {
+    throw std::runtime_error(name + ": expected up to " + std::to_string(engine::kMostGram) +
+                             " hidden channels, found " + std::to_string(hidden));
+  }
   const auto in = reader.floats(name + ".0.weight", {hidden, channels, 3});
   const auto in_bias = reader.floats(name + ".0.bias", {hidden});
   narrow_ = engine::Convolution(
@@ -60,8 +66,8 @@ ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& nam
     for (std::size_t i = 0; i < std::size_t(hidden); ++i) {
       row_sum_[i] += double(row[i]);
       row_bias_[i] += b * double(row[i]);
-      for (std::size_t j = 0; j < std::size_t(hidden); ++j) {
-        row_gram_[i * n + j] += double(row[i]) * double(row[j]);
+      for (std::size_t j = i; j < std::size_t(hidden); ++j) {
+        row_gram_[i * n + j] += (j == i ? 1 : 2) * double(row[i]) * double(row[j]);
       }
     }
   }
@@ -78,9 +84,9 @@ ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& nam
 
 Moments ResidualBranch::narrow(engine::Executor& executor, int thread, const ResidualRows& rows,
                                int first, int count) const noexcept {
-  const std::ptrdiff_t begin = rows.operand_row0 + std::ptrdiff_t(first - dilation_) * channels_;
-  engine::TapProduct product = narrow_.product(rows.operand.at(begin), channels_,
-                                               std::ptrdiff_t(dilation_) * channels_, count);
+  const std::ptrdiff_t begin = rows.row0 + std::ptrdiff_t(first - dilation_) * channels_;
+  engine::TapProduct product =
+      narrow_.product(rows.x.at(begin), channels_, std::ptrdiff_t(dilation_) * channels_, count);
   float* hidden = rows.hidden + std::ptrdiff_t(first) * hidden_stride();
   product.finish.y = hidden;
   product.finish.y_stride = hidden_stride();
@@ -126,8 +132,10 @@ Moments ResidualBranch::activate(engine::Executor& executor, int thread, const R
     moments.sum += row_sum_[std::size_t(i)] * double(sums[i]);
     moments.squares += 2 * row_bias_[std::size_t(i)] * double(sums[i]);
   }
-  for (int i = 0; i < n * n; ++i) {
-    moments.squares += row_gram_[std::size_t(i)] * double(products[i]);
+  for (int i = 0; i < n; ++i) {
+    for (int j = i * n + i; j < (i + 1) * n; ++j) {
+      moments.squares += row_gram_[std::size_t(j)] * double(products[j]);
+    }
   }
   return moments;
 }
@@ -142,18 +150,12 @@ void ResidualBranch::add(engine::Executor& executor, int thread, const ResidualR
   }
   const std::ptrdiff_t stride = hidden_stride();
   engine::TapProduct product = widen_.product(rows.activated.at(first * stride), stride, 0, count);
-  float* x = rows.x + std::ptrdiff_t(first) * channels_;
+  const std::ptrdiff_t place = rows.row0 + std::ptrdiff_t(first) * channels_;
   product.finish.kind = Kind::kGlu;
   product.finish.gain = gain;
   product.finish.bias = bias;
-  product.finish.residual = x;
-  product.finish.residual_stride = channels_;
-  product.finish.y = x;
-  product.finish.y_stride = channels_;
-  if (rows.operand.bf16) {
-    write_to(product.finish, rows.operand, rows.operand_row0 + std::ptrdiff_t(first) * channels_,
-             channels_);
-  }
+  add_from(product.finish, rows.x, place, channels_);
+  write_to(product.finish, rows.x, place, channels_);
   engine::multiply(executor, thread, product);
 }
 

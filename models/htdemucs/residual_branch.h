@@ -23,11 +23,10 @@ struct Moments {
 
 /// The rows that a branch works on: one sequence of `channels` values a row.
 struct ResidualRows {
-  float* x = nullptr;               // [rows, channels]
-  engine::Operand operand{};        // the same, with `dilation` zero rows at either side
-  std::ptrdiff_t operand_row0 = 0;  // where row 0 begins
-  float* hidden = nullptr;          // [rows, hidden_stride]
-  engine::Operand activated{};      // [rows + slack, hidden_stride]
+  engine::Operand x{};          // [rows, channels], with `dilation` zero rows at either side
+  std::ptrdiff_t row0 = 0;      // where row 0 begins
+  float* hidden = nullptr;      // [rows, hidden_stride]
+  engine::Operand activated{};  // [rows + slack, hidden_stride]
   int rows = 0;
 };
 
@@ -49,7 +48,7 @@ class ResidualBranch {
   /// it.
   Moments activate(engine::Executor& executor, int thread, const ResidualRows& rows, int first,
                    int count, const Moments& of_hidden) const noexcept;
-  /// Adds the branch to x and writes the sum to `operand` too.
+  /// Adds the branch to x.
   void add(engine::Executor& executor, int thread, const ResidualRows& rows, int first, int count,
            const Moments& of_widened) const noexcept;
 
@@ -58,8 +57,8 @@ class ResidualBranch {
   engine::Convolution narrow_;                      // [hidden, 3 taps, channels]
   AlignedVector<float> hidden_gain_, hidden_bias_;  // GroupNorm's weight and bias [hidden]
   engine::Convolution widen_;                       // [2 · channels, hidden], gated
-  // For the moments of W₂ h + b from Σ h and Σ h hᵀ: Σ w, Σ b w [hidden_stride] and Σ w wᵀ
-  // [hidden_stride, hidden_stride] over the outputs; Σ b and Σ b².
+  // For the moments of W₂ h + b from Σ h and Σ h hᵀ, sums over the outputs: Σ w, Σ b w
+  // [hidden_stride], Σ w wᵀ [hidden_stride, hidden_stride], doubled above the diagonal; Σ b, Σ b².
   std::vector<double> row_sum_, row_bias_, row_gram_;
   Moments bias_moments_;
   // GroupNorm's weight and bias by column, with LayerScale in the values'.

@@ -16,6 +16,7 @@ SpectralWeights::SpectralWeights(const Config& c, const LayerReader& reader, boo
     encoder.emplace_back(c, reader, Branch::kSpectral, i, bf16);
     decoder.emplace_back(c, reader, Branch::kSpectral, i, bf16);
   }
+  if (c.freq_emb == 0) return;  // the checkpoint has none
   embedding = reader.floats("freq_emb.embedding.weight", {c.nfft / 2 / c.stride, c.channels});
   for (float& x : embedding) x *= c.emb_scale * c.freq_emb;
 }
@@ -48,33 +49,25 @@ SpectralBranch::SpectralBranch(const Config& c, int frames, bool bf16, engine::E
       engine::kTapSlack;
   for (int i = 0; i < executor.pool.threads(); ++i) {
     Scratch& s = scratch_.emplace_back();
-    s.operand.resize(values * (bf16 ? 2 : 4));
+    s.x.resize(values * (bf16 ? 2 : 4));
     s.hidden.resize(values / 4);
-    if (bf16) {
-      s.x.resize(values);
-      s.activated.resize(values / 4 * 2);
-    }
+    if (bf16) s.activated.resize(values / 4 * 2);
   }
 }
 
 ResidualRows SpectralBranch::rows_of(int thread, int channels) noexcept {
   Scratch& s = scratch_[std::size_t(thread)];
-  ResidualRows rows{.x = s.x.data(),
-                    .operand = {s.operand.data(), bf16_},
-                    .operand_row0 = kWidestDilation * channels,
+  ResidualRows rows{.x = {s.x.data(), bf16_},
+                    .row0 = kWidestDilation * channels,
                     .hidden = s.hidden.data(),
                     .activated = {s.activated.data(), true},
                     .rows = frames_};
-  if (!bf16_) {
-    rows.x = reinterpret_cast<float*>(rows.operand.at(rows.operand_row0));
-    rows.activated = {reinterpret_cast<std::byte*>(rows.hidden), false};
-  }
+  if (!bf16_) rows.activated = {reinterpret_cast<std::byte*>(rows.hidden), false};
   // Another layer has its rows, of another size, where the zeros of this one are.
   const std::size_t zeros = std::size_t(kWidestDilation) * std::size_t(channels);
-  const std::size_t bytes = zeros * std::size_t(rows.operand.size());
-  std::fill_n(rows.operand.at(0), bytes, std::byte(0));
-  std::fill_n(rows.operand.at(rows.operand_row0 + std::ptrdiff_t(frames_) * channels), bytes,
-              std::byte(0));
+  const std::size_t bytes = zeros * std::size_t(rows.x.size());
+  std::fill_n(rows.x.at(0), bytes, std::byte(0));
+  std::fill_n(rows.x.at(rows.row0 + std::ptrdiff_t(frames_) * channels), bytes, std::byte(0));
   return rows;
 }
 
@@ -105,14 +98,12 @@ void SpectralBranch::encode(const SpectralWeights& weights, int i) noexcept {
       conv.tap_end = std::min(layer.conv.taps, in.planes() - low);
     }
     conv.finish.kind = Kind::kGelu;
-    write_to(conv.finish, rows.operand, rows.operand_row0, layer.channels);
-    conv.finish.y = rows.x;
-    conv.finish.y_stride = layer.channels;
+    write_to(conv.finish, rows.x, rows.row0, layer.channels);
     engine::multiply(executor_, thread, conv);
     add_residual(layer.residual, thread, rows);
 
     engine::TapProduct rewrite =
-        layer.rewrite.product(rows.operand.at(rows.operand_row0), layer.channels, 0, frames_);
+        layer.rewrite.product(rows.x.at(rows.row0), layer.channels, 0, frames_);
     rewrite.finish.kind = Kind::kGlu;
     write_to(rewrite.finish, out.operand(), out.place(f, 0), layer.channels);
     float* bottom = bottom_.data() + std::ptrdiff_t(f) * frames_ * layer.channels;
@@ -120,7 +111,7 @@ void SpectralBranch::encode(const SpectralWeights& weights, int i) noexcept {
       rewrite.finish.y = bottom;
       rewrite.finish.y_stride = layer.channels;
     }
-    if (first) {
+    if (first && !weights.embedding.empty()) {
       rewrite.finish.residual = weights.embedding.data() + std::ptrdiff_t(f) * layer.channels;
     }
     engine::multiply(executor_, thread, rewrite);
@@ -155,17 +146,14 @@ void SpectralBranch::decode(const SpectralWeights& weights, int index, float* ou
   const int planes = in.planes();
   executor_.pool.run(planes, [&](int f, int thread) {
     ResidualRows rows = rows_of(thread, layer.channels);
-    rows.operand = upper.operand();
-    rows.operand_row0 = upper.place(f, 0);
-    if (!bf16_) rows.x = reinterpret_cast<float*>(upper.at(f, 0));
+    rows.x = upper.operand();
+    rows.row0 = upper.place(f, 0);
     engine::TapProduct rewrite =
         layer.rewrite.product(in.at(f - 1, -1), layer.channels, in.plane_stride(), frames_);
     rewrite.tap_begin = f == 0 ? 1 : 0;
     rewrite.tap_end = f + 1 == planes ? 2 : 3;
     rewrite.finish.kind = Kind::kGlu;
-    write_to(rewrite.finish, rows.operand, rows.operand_row0, layer.channels);
-    rewrite.finish.y = rows.x;
-    rewrite.finish.y_stride = layer.channels;
+    write_to(rewrite.finish, rows.x, rows.row0, layer.channels);
     engine::multiply(executor_, thread, rewrite);
     add_residual(layer.residual, thread, rows);
   });
@@ -205,7 +193,7 @@ std::size_t SpectralBranch::bytes() const noexcept {
   for (const RowImage& image : levels_) bytes += image.bytes();
   for (const RowImage& image : upper_) bytes += image.bytes();
   for (const Scratch& s : scratch_) {
-    bytes += (s.x.size() + s.hidden.size()) * sizeof(float) + s.operand.size() + s.activated.size();
+    bytes += s.hidden.size() * sizeof(float) + s.x.size() + s.activated.size();
   }
   return bytes;
 }

@@ -17,7 +17,7 @@ struct SpectralWeights {
 
   std::vector<EncoderLayer> encoder;
   std::vector<DecoderLayer> decoder;
-  AlignedVector<float> embedding;  // [frequencies of layer 0, channels], scaled
+  AlignedVector<float> embedding;  // [frequencies of layer 0, channels], scaled; or none
 };
 
 /// The activations of one segment. A task is a frequency row, which stays in a core's cache through
@@ -57,8 +57,8 @@ class SpectralBranch {
   std::vector<RowImage> upper_;   // what the transposed convolutions read
   AlignedVector<float> bottom_;   // [frequencies · frames, channels]
   struct Scratch {
-    AlignedVector<float> x, hidden;
-    AlignedVector<std::byte> operand, activated;
+    AlignedVector<float> hidden;
+    AlignedVector<std::byte> x, activated;
   };
   std::vector<Scratch> scratch_;  // of each thread
 };

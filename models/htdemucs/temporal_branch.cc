@@ -48,12 +48,9 @@ TemporalBranch::TemporalBranch(const Config& c, int samples, bool bf16, engine::
     blocks = std::max(blocks, std::size_t(rows / block_rows(channels) + 1));
   }
   bottom_.resize(std::size_t(rows) * std::size_t(c.channels_of(c.depth - 1)));
-  operand_ = engine::PageBuffer(most * (bf16 ? 2 : 4), true);
+  x_ = engine::PageBuffer(most * (bf16 ? 2 : 4), true);
   hidden_ = engine::PageBuffer(most_hidden * 4, true);
-  if (bf16) {
-    x_ = engine::PageBuffer(most * 4, true);
-    activated_ = engine::PageBuffer(most_hidden * 2, true);
-  }
+  if (bf16) activated_ = engine::PageBuffer(most_hidden * 2, true);
   moments_.resize(blocks);
 }
 
@@ -77,26 +74,24 @@ Moments TemporalBranch::sum_over_rows(int rows, int channels, const Task& task) 
 }
 
 ResidualRows TemporalBranch::rows_of(int rows, int channels) noexcept {
-  ResidualRows r{.x = reinterpret_cast<float*>(x_.data()),
-                 .operand = {operand_.data(), bf16_},
-                 .operand_row0 = kWidestDilation * channels,
+  ResidualRows r{.x = {x_.data(), bf16_},
+                 .row0 = kWidestDilation * channels,
                  .hidden = reinterpret_cast<float*>(hidden_.data()),
                  .activated = {activated_.data(), true},
                  .rows = rows};
-  if (!bf16_) {
-    r.x = reinterpret_cast<float*>(r.operand.at(r.operand_row0));
-    r.activated = {hidden_.data(), false};
-  }
+  if (!bf16_) r.activated = {hidden_.data(), false};
   const std::size_t zeros =
-      std::size_t(kWidestDilation) * std::size_t(channels) * std::size_t(r.operand.size());
-  std::fill_n(r.operand.at(0), zeros, std::byte(0));
-  std::fill_n(r.operand.at(r.operand_row0 + std::ptrdiff_t(rows) * channels), zeros, std::byte(0));
+      std::size_t(kWidestDilation) * std::size_t(channels) * std::size_t(r.x.size());
+  std::fill_n(r.x.at(0), zeros, std::byte(0));
+  std::fill_n(r.x.at(r.row0 + std::ptrdiff_t(rows) * channels), zeros, std::byte(0));
   return r;
 }
 
+template <class Then>
 void TemporalBranch::add_residual(const std::vector<ResidualBranch>& branches, int channels,
-                                  const ResidualRows& rows) noexcept {
+                                  const ResidualRows& rows, const Then& then) noexcept {
   for (const ResidualBranch& branch : branches) {
+    const bool last = &branch == &branches.back();
     const Moments hidden = sum_over_rows(rows.rows, channels, [&](int first, int n, int thread) {
       return branch.narrow(executor_, thread, rows, first, n);
     });
@@ -105,6 +100,7 @@ void TemporalBranch::add_residual(const std::vector<ResidualBranch>& branches, i
     });
     over_rows(rows.rows, channels, [&](int first, int n, int thread) {
       branch.add(executor_, thread, rows, first, n, widened);
+      if (last) then(first, n, thread);
     });
   }
 }
@@ -121,16 +117,13 @@ void TemporalBranch::encode(const TemporalWeights& weights, int i) noexcept {
     engine::TapProduct conv = layer.conv.product(in.at(0, stride_ * first - pad_),
                                                  std::ptrdiff_t(stride_) * layer.inputs, 0, count);
     conv.finish.kind = Kind::kGelu;
-    write_to(conv.finish, rows.operand, rows.operand_row0 + at, channels);
-    conv.finish.y = rows.x + at;
-    conv.finish.y_stride = channels;
+    write_to(conv.finish, rows.x, rows.row0 + at, channels);
     engine::multiply(executor_, thread, conv);
   });
-  add_residual(layer.residual, channels, rows);
-  over_rows(out.rows(), channels, [&](int first, int count, int thread) {
+  add_residual(layer.residual, channels, rows, [&](int first, int count, int thread) {
     const std::ptrdiff_t at = std::ptrdiff_t(first) * channels;
     engine::TapProduct rewrite =
-        layer.rewrite.product(rows.operand.at(rows.operand_row0 + at), channels, 0, count);
+        layer.rewrite.product(rows.x.at(rows.row0 + at), channels, 0, count);
     rewrite.finish.kind = Kind::kGlu;
     write_to(rewrite.finish, out.operand(), out.place(0, first), channels);
     if (last && bf16_) {
@@ -171,12 +164,10 @@ void TemporalBranch::decode(const TemporalWeights& weights, int index, float* ou
     const std::ptrdiff_t at = std::ptrdiff_t(first) * channels;
     engine::TapProduct rewrite = layer.rewrite.product(in.at(0, first - 1), channels, 0, count);
     rewrite.finish.kind = Kind::kGlu;
-    write_to(rewrite.finish, rows.operand, rows.operand_row0 + at, channels);
-    rewrite.finish.y = rows.x + at;
-    rewrite.finish.y_stride = channels;
+    write_to(rewrite.finish, rows.x, rows.row0 + at, channels);
     engine::multiply(executor_, thread, rewrite);
   });
-  add_residual(layer.residual, channels, rows);
+  add_residual(layer.residual, channels, rows, [](int, int, int) {});
 
   // Windows of inputs q − 1 and q give rows stride · q − pad … of the output.
   const engine::Convolution& up = layer.transposed.front();
@@ -184,8 +175,7 @@ void TemporalBranch::decode(const TemporalWeights& weights, int index, float* ou
   RowImage* next = layer.last ? nullptr : &levels_[i - 1];
   over_rows(in.rows() + 1, channels, [&](int first, int count, int thread) {
     engine::TapProduct product =
-        up.product(rows.operand.at(rows.operand_row0 + std::ptrdiff_t(first - 1) * channels),
-                   channels, 0, count);
+        up.product(rows.x.at(rows.row0 + std::ptrdiff_t(first - 1) * channels), channels, 0, count);
     const int row = stride_ * first - pad_;
     if (next) {
       product.finish.kind = Kind::kGelu;
@@ -204,8 +194,8 @@ void TemporalBranch::decode(const TemporalWeights& weights, int index, float* ou
 }
 
 std::size_t TemporalBranch::bytes() const noexcept {
-  std::size_t bytes = input_.bytes() + bottom_.size() * sizeof(float) + x_.size() +
-                      operand_.size() + hidden_.size() + activated_.size();
+  std::size_t bytes = input_.bytes() + bottom_.size() * sizeof(float) + x_.size() + hidden_.size() +
+                      activated_.size();
   for (const RowImage& image : levels_) bytes += image.bytes();
   return bytes;
 }

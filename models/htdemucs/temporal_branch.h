@@ -48,8 +48,10 @@ class TemporalBranch {
   Moments sum_over_rows(int rows, int channels, const Task& task) noexcept;
   /// All rows of a layer in the shared buffers.
   ResidualRows rows_of(int rows, int channels) noexcept;
+  /// `then(first, count, thread)` follows for each block of finished rows.
+  template <class Then>
   void add_residual(const std::vector<ResidualBranch>& branches, int channels,
-                    const ResidualRows& rows) noexcept;
+                    const ResidualRows& rows, const Then& then) noexcept;
 
   const int stride_, pad_;
   const bool bf16_;
@@ -57,7 +59,7 @@ class TemporalBranch {
   RowImage input_;
   std::vector<RowImage> levels_;  // an encoder layer's output, then the decoder layer's input
   AlignedVector<float> bottom_;   // [steps, channels]
-  engine::PageBuffer x_, operand_, hidden_, activated_;
+  engine::PageBuffer x_, hidden_, activated_;
   std::vector<Moments> moments_;  // of the blocks
 };
 

@@ -261,6 +261,7 @@ TEST_F(SeparateHtdemucs, KeepsWhatFitsOnAFullDisk) {
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("cannot be written further"));
   for (const char* name : kStems) {
     EXPECT_GT(read_wav(stem("song", name + std::string(".wav"))).frames(), kRateHz) << name;
   }
@@ -273,6 +274,8 @@ TEST_F(SeparateHtdemucs, WrongUsageIsExitCodeTwoAndOneLine) {
       {song, "--two-stems", "guitar"},
       {song, "--other-method", "minus"},
       {song, "--segment", "60"},
+      {song, "--segment", "0.01"},
+      {song, "--segment", "0"},
       {song, "--mix", "0.5"},
       {song, "--attenuation-limit", "3", "--channels-mode", "mid"},
       {song, "--live-hop", "1"},
@@ -281,12 +284,14 @@ TEST_F(SeparateHtdemucs, WrongUsageIsExitCodeTwoAndOneLine) {
       {song, "--mp3-bitrate", "128"},
       {song, "--realtime", "--shifts", "1"},
       {song, "--realtime", "--live-context", "0.5", "--live-hop", "1"},
+      {song, "--realtime", "--live-hop", "2", "--live-lookahead", "2"},
       {"-", "--normalize", "track"},
       {"mic", "--play", "speech"}};
   for (const auto& arguments : wrong) {
     const Outcome outcome = separate(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments[1] << ": " << outcome.err;
     EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+    EXPECT_LT(outcome.err.size(), 200U) << outcome.err;
   }
   const Outcome many = run({"separate", song, "-n", kFolder, "-o", "-"});
   EXPECT_EQ(many.exit_code, 2);
@@ -344,7 +349,8 @@ TEST(SeparateModels, ACheckpointThatIsNoneIsOneLine) {
   std::ofstream(folder.file("bad.yaml")) << "models: ['12345678']\n";
   std::ofstream(folder.file("bad.th")) << "cdemucs.htdemucs\nHTDemucs\n";
   std::ofstream(folder.file("bad.safetensors")) << "nothing";
-  for (const char* name : {"bad.yaml", "bad.th", "bad.safetensors", "none.th"}) {
+  std::ofstream(folder.file("text.th")) << "nothing";
+  for (const char* name : {"bad.yaml", "bad.th", "bad.safetensors", "none.th", "text.th"}) {
     const Outcome outcome = run({"separate", folder.file("a.wav"), "-n", folder.file(name)});
     EXPECT_EQ(outcome.exit_code, 1) << name;
     EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;

@@ -209,6 +209,28 @@ TEST_P(Convolutions, GainsAndResidualsInBFloat16AndOfOneRow) {
   }
 }
 
+TEST_P(Convolutions, GramSumsProductsOfColumns) {
+  for (const int n : {8, 16, 24, 48, 96}) {
+    const int rows = 37, stride = n + 8;
+    const auto x = noise(std::size_t(rows * stride), 1);
+    const auto data = operand(x);
+    std::vector<float> sums(std::size_t(n), 1.0f), products(std::size_t(n * n), 2.0f);
+    executor_.taps.gram(data.data(), bf16(), stride, rows, n, sums.data(), products.data());
+    for (int i = 0; i < n; ++i) {
+      double sum = 1;
+      for (int r = 0; r < rows; ++r) sum += double(x[std::size_t(r * stride + i)]);
+      ASSERT_NEAR(sums[std::size_t(i)], sum, 1e-4);
+      for (int j = i; j < n; ++j) {
+        double product = 2;
+        for (int r = 0; r < rows; ++r) {
+          product += double(x[std::size_t(r * stride + i)]) * x[std::size_t(r * stride + j)];
+        }
+        ASSERT_NEAR(products[std::size_t(i * n + j)], product, 1e-4) << n;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(OnFloatsAndTiles, Convolutions, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "Tiles" : "Floats"; });
 

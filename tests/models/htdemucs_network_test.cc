@@ -158,9 +158,9 @@ TEST_P(HtdemucsGoldens, AFloat32SegmentIsTheReferences) {
         << name;
   }
   EXPECT_GE(runs, 2);
-  EXPECT_LT(largest_difference(stems,
-                               expected_tensor(folder_, "segment.stems_every8_f16").values, 0, 8),
-            1e-3);
+  EXPECT_LT(
+      largest_difference(stems, expected_tensor(folder_, "segment.stems_every8_f16").values, 0, 8),
+      1e-3);
 }
 
 TEST_P(HtdemucsGoldens, BFloat16IsNearToFloat32) {
