@@ -55,7 +55,7 @@ def import_htdemucs(folder):
     sys.path.insert(0, folder)
     try:
         from demucs.htdemucs import HTDemucs
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         sys.exit(f"{folder}: expected a checkout of demucs and its modules, found: {error}")
     return HTDemucs
 
