@@ -171,7 +171,6 @@ TEST_P(HtdemucsGoldens, BFloat16IsNearToFloat32) {
   const Audio mix = read_audio(folder_ / "input.wav", exact.samples());
   const double sdr = decibels(separate(narrow, mix).values, separate(exact, mix).values);
   RecordProperty("sdr_db", std::to_string(sdr));
-  std::printf("SDR %.1f dB\n", sdr);
   EXPECT_GT(sdr, 10.0);
 }
 
