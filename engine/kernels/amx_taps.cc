@@ -10,7 +10,7 @@ namespace {
 using Kind = TapFinish::Kind;
 
 constexpr int kBlock = 32;  // rows and columns of a block of sums: 2 × 2 tiles
-constexpr std::ptrdiff_t kStreamedWeights = 1400000;  // bytes
+constexpr std::ptrdiff_t kStreamedWeights = 1400 << 10;  // bytes
 
 inline __m512 load_bf16(const std::uint16_t* from, __mmask16 mask) noexcept {
   const __m512i words = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from));
@@ -48,10 +48,11 @@ class PendingRows {
     if (now <= 0) return;
     left_ -= now;
     // What goes where is the same for all rows; each loop holds no question but its own.
-    if (kKind == Kind::kMoments || !residual_) {
+    if (!residual_) {
       y_&& narrow_ ? write_rows<kNoResidual, true, true>(now)
       : y_         ? write_rows<kNoResidual, true, false>(now)
-                   : write_rows<kNoResidual, false, true>(now);
+      : narrow_    ? write_rows<kNoResidual, false, true>(now)
+                   : write_rows<kNoResidual, false, false>(now);
     } else if (f_.residual_is_bf16) {
       y_&& narrow_ ? write_rows<kNarrowResidual, true, true>(now)
       : y_         ? write_rows<kNarrowResidual, true, false>(now)
@@ -86,13 +87,12 @@ class PendingRows {
         t[half] = _mm512_fmadd_ps(_mm512_load_ps(sums + 16 * half), gain_[half], bias_[half]);
       }
       sums += kBlock;
-      if (kKind == Kind::kMoments || with_moments) {
+      if (with_moments) {
         for (int half = 0; half < kPanels; ++half) {
           sum_ = _mm512_add_ps(sum_, t[half]);
           squares_ = _mm512_fmadd_ps(t[half], t[half], squares_);
         }
       }
-      if constexpr (kKind == Kind::kMoments) continue;
       if constexpr (kKind == Kind::kGlu) t[0] = glu(t[0], t[kPanels - 1]);
       for (int half = 0; half < (kKind == Kind::kGlu ? 1 : kPanels); ++half) {
         if constexpr (kKind == Kind::kGelu) t[half] = gelu(t[half]);
@@ -255,8 +255,6 @@ void multiply_taps(const TapProduct& p, std::byte* scratch) noexcept {
       return multiply_kind<Kind::kGelu>(p, scratch);
     case Kind::kGlu:
       return multiply_kind<Kind::kGlu>(p, scratch);
-    case Kind::kMoments:
-      return multiply_kind<Kind::kMoments>(p, scratch);
   }
 }
 

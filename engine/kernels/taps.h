@@ -18,10 +18,9 @@ namespace runnel::engine {
 /// What becomes of a product's sums s, column by column: t = s · gain + bias, and then.
 struct TapFinish {
   enum class Kind {
-    kLinear,   // t
-    kGelu,     // gelu(t)
-    kGlu,      // t of panel 2i times σ(t of panel 2i + 1)
-    kMoments,  // nothing is written
+    kLinear,  // t
+    kGelu,    // gelu(t)
+    kGlu,     // t of panel 2i times σ(t of panel 2i + 1)
   };
   Kind kind = Kind::kLinear;
   const float* gain = nullptr;  // [panels · 16]; null: 1
@@ -33,13 +32,13 @@ struct TapFinish {
   bool residual_is_bf16 = false;
   std::ptrdiff_t residual_stride = 0;
 
-  // The result as floats and as bfloat16, each if not null.
+  // The result as floats and as bfloat16, each if not null (neither: for the moments alone).
   float* y = nullptr;
   std::ptrdiff_t y_stride = 0;
   std::uint16_t* y_bf16 = nullptr;
   std::ptrdiff_t y_bf16_stride = 0;
 
-  // kLinear, kMoments: Σ t and Σ t² of all columns, padding too, are added; or null.
+  // kLinear: Σ t and Σ t² of all columns, padding too, are added; or null.
   double* moments = nullptr;  // [2]
 };
 

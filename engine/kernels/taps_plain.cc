@@ -27,7 +27,6 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& 
       }
       sum += t;
       squares += double(t) * t;
-      if (f.kind == Kind::kMoments) continue;
       if (f.residual) {
         const std::ptrdiff_t at = r * f.residual_stride + c;
         t += f.residual_is_bf16 ? float_of_bf16(static_cast<const std::uint16_t*>(f.residual)[at])

@@ -85,11 +85,10 @@ void finish_rows(const float* x, std::ptrdiff_t x_stride, int rows, const TapFin
         t = affine(row, f, c, count);
       }
       if constexpr (kKind == Kind::kGelu) t = gelu(t);
-      if constexpr (kKind == Kind::kMoments || kKind == Kind::kLinear) {
+      if constexpr (kKind == Kind::kLinear) {
         sum = hn::Add(sum, t);
         squares = hn::MulAdd(t, t, squares);
       }
-      if constexpr (kKind == Kind::kMoments) continue;
       if (f.residual) {
         const std::ptrdiff_t at = r * f.residual_stride + c;
         t = hn::Add(t, f.residual_is_bf16
@@ -121,8 +120,6 @@ void finish(const float* x, std::ptrdiff_t x_stride, int rows, const TapFinish& 
       return finish_rows<Kind::kGelu>(x, x_stride, rows, finish);
     case Kind::kGlu:
       return finish_rows<Kind::kGlu>(x, x_stride, rows, finish);
-    case Kind::kMoments:
-      return finish_rows<Kind::kMoments>(x, x_stride, rows, finish);
   }
 }
 

@@ -160,9 +160,7 @@ struct Network::Impl {
       for (int first = 0; first < samples; first += kBlock) {
         double part[2] = {0, 0};
         executor.taps.finish(mix.row(c).data() + first, 0, 1,
-                             {.kind = engine::TapFinish::Kind::kMoments,
-                              .cols = std::min(kBlock, samples - first),
-                              .moments = part});
+                             {.cols = std::min(kBlock, samples - first), .moments = part});
         sum += part[0];
         squares += part[1];
       }

@@ -71,9 +71,7 @@ Spectrum::Normal Spectrum::analyse(MatrixView<const float> mix, RowImage& out, i
     }
     double* moments = moments_.data() + 2 * t;
     moments[0] = moments[1] = 0;
-    executor_.taps.finish(
-        row, width, 1,
-        {.kind = engine::TapFinish::Kind::kMoments, .cols = width, .moments = moments});
+    executor_.taps.finish(row, width, 1, {.cols = width, .moments = moments});
   });
   double sum = 0, squares = 0;
   for (int t = 0; t < frames_; ++t) {

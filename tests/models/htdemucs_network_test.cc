@@ -171,7 +171,7 @@ TEST_P(HtdemucsGoldens, BFloat16IsNearToFloat32) {
   const Audio mix = read_audio(folder_ / "input.wav", exact.samples());
   const double sdr = decibels(separate(narrow, mix).values, separate(exact, mix).values);
   RecordProperty("sdr_db", std::to_string(sdr));
-  EXPECT_GT(sdr, 10.0);
+  EXPECT_GT(sdr, 25.0);  // these weights are made to be sensitive; trained ones are less so
 }
 
 TEST_P(HtdemucsGoldens, ThreadsChangeNothing) {
