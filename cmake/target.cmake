@@ -1,4 +1,4 @@
-# Flags that every target of ours has: warnings, sanitizers, includes from the root.
+# Flags that every target of ours has: warnings, includes from the root.
 function(runnel_configure target)
   target_include_directories(
     ${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
@@ -12,10 +12,6 @@ function(runnel_configure target)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     # What Highway's NEON asks for; the compiler uses no cryptography by itself.
     target_compile_options(${target} PRIVATE -march=armv8-a+crypto)
-  endif()
-  if(RUNNEL_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=${RUNNEL_SANITIZE} -fno-omit-frame-pointer)
-    target_link_options(${target} PUBLIC -fsanitize=${RUNNEL_SANITIZE})
   endif()
 endfunction()
 
