@@ -16,8 +16,8 @@
 #include <stdexcept>
 
 #include "apps/child_process.h"
-#include "apps/meter.h"
 #include "apps/model_store.h"
+#include "apps/status_line.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "rt/clock.h"

@@ -1,0 +1,370 @@
+// `runnel separate FILE…`: as fast as possible, one thread a file, back-pressure by construction.
+// Models with threads of their own take one file after another.
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "apps/separate/live_report.h"
+#include "apps/separate/separate.h"
+#include "apps/status_line.h"
+#include "apps/text.h"
+#include "apps/version.h"
+#include "rt/clock.h"
+#include "rt/stop_signal.h"
+#include "rt/worker.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr int kFileChunk = 8192;  // frames; a pipe takes --block-frames, because someone may listen
+constexpr std::int64_t kHopNs = 16'000'000;
+
+/// One input on its way. The worker thread writes, the main thread reads what is atomic, and the
+/// rest once `done`.
+struct Job {
+  const OutputPlan::Track* track = nullptr;
+  std::atomic<bool> listening{false};      // first pass, for the levels
+  std::atomic<std::int64_t> done_ms{0};    // of audio
+  std::atomic<std::int64_t> total_ms{-1};  // −1: unknown
+  std::atomic<rt::AudioSource*> source{nullptr};
+  std::mutex source_mutex;  // the source lives while it is held
+  bool started = false;     // there are outputs
+  bool has_levels = false;  // of the whole track
+  std::string failure;
+  std::string warning;
+  int rate_hz = 0;
+  int channels = 0;
+  std::int64_t frames = 0;   // read
+  std::int64_t written = 0;  // of each stem
+  std::int64_t bad_samples = 0;
+  std::int64_t clipped_samples = 0;
+  std::int64_t model_steps = 0;
+  double wall_s = 0;
+  nlohmann::json algorithmic;
+  rt::LatencyHistogram compute{kHopNs};  // of a chunk
+
+  double seconds() const { return rate_hz > 0 ? double(written) / rate_hz : 0.0; }
+  double rtf() const { return written > 0 ? wall_s / seconds() : 0.0; }
+};
+
+/// Chunks of a source, channel by channel.
+class ChunkReader {
+ public:
+  ChunkReader(rt::AudioSource& source, int max_frames)
+      : source_(source),
+        max_frames_(max_frames),
+        interleaved_(std::size_t(max_frames) * std::size_t(source.channels())),
+        planar_(interleaved_.size()) {}
+
+  /// No frames at the end. Throws what the source throws.
+  AudioChunk read() {
+    const int channels = source_.channels();
+    const int n = source_.read(interleaved_.data(), max_frames_);
+    for (int c = 0; c < channels; ++c) {
+      for (int i = 0; i < n; ++i) {
+        planar_[std::size_t(c * max_frames_ + i)] = interleaved_[std::size_t(i * channels + c)];
+      }
+    }
+    const SampleTime start{read_frames_, source_.rate_hz()};
+    read_frames_ += n;
+    return {{planar_.data(), channels, n, max_frames_}, start};
+  }
+
+ private:
+  rt::AudioSource& source_;
+  const int max_frames_;
+  std::vector<float> interleaved_;
+  std::vector<float> planar_;  // [channels, max_frames]
+  std::int64_t read_frames_ = 0;
+};
+
+class FileSeparation {
+ public:
+  FileSeparation(const SeparateOptions& options, const SeparationModel& model)
+      : options_(options),
+        model_(model),
+        plan_(options.output, model.name, options.inputs),
+        jobs_(plan_.tracks().size()) {
+    for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
+  }
+
+  int run();
+
+ private:
+  void work();
+  void separate(Job& job);
+  std::unique_ptr<models::StemSeparator> make_separator(Job& job,
+                                                        const models::SeparatorFormat& format);
+  std::vector<models::Normalization> listen(Job& job, const models::SeparatorFormat& format);
+  void stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
+              StemWriter& writer);
+  void let_cancel(Job& job, rt::AudioSource* source);
+  bool is_pipe() const { return options_.inputs[0] == "-"; }
+  int workers() const { return model_.has_threads ? 1 : options_.jobs; }
+  void write_ready(models::StemSeparator& separator, StemWriter& writer);
+  void watch(StatusLine& line);
+  void cancel();
+  void report(const Job& job) const;
+  nlohmann::json stats() const;
+
+  const SeparateOptions& options_;
+  const SeparationModel& model_;
+  const OutputPlan plan_;
+  std::vector<Job> jobs_;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> stopped_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t finished_ = 0;  // guarded by mutex_
+  const std::int64_t start_ns_ = rt::now_ns();
+};
+
+void FileSeparation::write_ready(models::StemSeparator& separator, StemWriter& writer) {
+  Stems stems;
+  while (separator.pop(stems)) writer.write(stems);
+}
+
+/// What cancel() reaches; null: nothing.
+void FileSeparation::let_cancel(Job& job, rt::AudioSource* source) {
+  const std::lock_guard lock(job.source_mutex);
+  job.source = source;
+  if (source && stopped_) source->cancel();
+}
+
+/// A first pass over the file. What is wrong with it, the second one says.
+std::vector<models::Normalization> FileSeparation::listen(Job& job,
+                                                          const models::SeparatorFormat& format) {
+  const auto statistics = model_.statistics(format);
+  const auto source = rt::open_source(job.track->input, options_.pipe);
+  ChunkReader reader(*source, format.max_chunk);
+  job.listening = true;
+  let_cancel(job, source.get());
+  try {
+    for (AudioChunk chunk = reader.read(); chunk.frames() > 0; chunk = reader.read()) {
+      statistics->push(chunk);
+      const double seconds = chunk.start.seconds();
+      job.done_ms.store(std::int64_t(1e3 * seconds), std::memory_order_relaxed);
+    }
+  } catch (const std::exception&) {
+  }
+  let_cancel(job, nullptr);
+  job.done_ms = 0;
+  job.listening = false;
+  return statistics->finish();
+}
+
+std::unique_ptr<models::StemSeparator> FileSeparation::make_separator(
+    Job& job, const models::SeparatorFormat& format) {
+  if (!model_.statistics) return model_.separators(format);
+  std::error_code ignored;
+  if (!is_pipe() && std::filesystem::is_regular_file(job.track->input, ignored)) {
+    job.has_levels = true;
+    return model_.levelled_separators(format, listen(job, format));
+  }
+  spdlog::warn(
+      "{}: cannot be read twice, so its levels are those of what was heard so far (--normalize "
+      "running)",
+      is_pipe() ? "standard input" : job.track->input);
+  return model_.separators(format);
+}
+
+/// source → separator → sinks.
+void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
+                            StemWriter& writer) {
+  ChunkReader reader(source, separator.format().max_chunk);
+  std::exception_ptr failure;  // of the source: what came before is kept. A writer's ends it all
+  const auto read = [&]() -> AudioChunk {
+    try {
+      return reader.read();
+    } catch (...) {
+      failure = std::current_exception();
+      return {};
+    }
+  };
+  for (AudioChunk chunk = read(); chunk.frames() > 0; chunk = read()) {
+    job.frames += chunk.frames();
+    const std::int64_t before_ns = rt::now_ns();
+    separator.push(chunk);
+    write_ready(separator, writer);
+    job.compute.record(rt::now_ns() - before_ns);
+    job.done_ms.store(1000 * writer.frames() / job.rate_hz, std::memory_order_relaxed);
+    job.model_steps = separator.steps();
+  }
+  // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
+  if (is_pipe() || !stopped_) {
+    separator.flush();
+    write_ready(separator, writer);
+  }
+  job.model_steps = separator.steps();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileSeparation::separate(Job& job) {
+  const std::int64_t start_ns = rt::now_ns();
+  const auto source = rt::open_source(job.track->input, options_.pipe);
+  job.rate_hz = source->rate_hz();
+  job.channels = source->channels();
+  if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
+  const auto separator =
+      make_separator(job, {.rate_hz = job.rate_hz,
+                           .channels = job.channels,
+                           .max_chunk = is_pipe() ? options_.block_frames : kFileChunk});
+  job.algorithmic = algorithmic_json(*separator);
+  if (stopped_) return;
+  job.started = true;
+  let_cancel(job, source.get());
+  const auto writer = open_writer(options_, plan_, *job.track, model_, job.rate_hz, job.channels);
+  std::exception_ptr failure;
+  try {
+    stream(job, *source, *separator, *writer);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  let_cancel(job, nullptr);
+  try {
+    writer->finish();
+  } catch (...) {
+    if (!failure) failure = std::current_exception();
+  }
+  job.wall_s = 1e-9 * double(rt::now_ns() - start_ns);
+  job.written = writer->frames();
+  job.warning = source->warning();
+  job.bad_samples = source->bad_samples();
+  job.clipped_samples = writer->clipped_samples();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileSeparation::work() {
+  rt::flush_denormals();
+  for (std::size_t i = next_++; i < jobs_.size() && !stopped_; i = next_++) {
+    try {
+      separate(jobs_[i]);
+    } catch (const std::exception& error) {
+      jobs_[i].failure = error.what();
+    }
+    const std::lock_guard lock(mutex_);
+    ++finished_;
+    changed_.notify_one();
+  }
+  const std::lock_guard lock(mutex_);
+  changed_.notify_one();
+}
+
+void FileSeparation::cancel() {
+  stopped_ = true;
+  for (Job& job : jobs_) {
+    const std::lock_guard lock(job.source_mutex);
+    if (rt::AudioSource* source = job.source) source->cancel();
+  }
+}
+
+void FileSeparation::watch(StatusLine& line) {
+  double done_s = 0;
+  double total_s = 0;
+  for (const Job& job : jobs_) {
+    done_s += 1e-3 * double(job.done_ms.load(std::memory_order_relaxed));
+    // What has not been opened yet counts when it is.
+    total_s += 1e-3 * double(std::max<std::int64_t>(job.total_ms, 0));
+  }
+  for (const Job& job : jobs_) {
+    if (!job.listening) continue;
+    const double listened_s = 1e-3 * double(job.done_ms.load(std::memory_order_relaxed));
+    line.show("levels " + progress_text(listened_s, 1e-3 * double(job.total_ms), 0));
+    return;
+  }
+  const bool unknown = is_pipe() && jobs_[0].total_ms < 0;
+  line.show(progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
+}
+
+void FileSeparation::report(const Job& job) const {
+  if (!job.warning.empty()) spdlog::warn("{}", job.warning);
+  if (job.clipped_samples > 0) {
+    spdlog::warn("{}: {} samples beyond full scale were limited (--float32 keeps them)",
+                 job.track->input, job.clipped_samples);
+  }
+  if (!job.failure.empty()) {
+    std::fprintf(stderr, "runnel: %s\n", job.failure.c_str());
+    return;
+  }
+  std::fprintf(options_.report(), "%s: %.2f s of audio in %.2f s, RTF %.4f\n",
+               describe_output(options_, *job.track).c_str(), job.seconds(), job.wall_s, job.rtf());
+}
+
+nlohmann::json FileSeparation::stats() const {
+  nlohmann::json files = nlohmann::json::array();
+  for (const Job& job : jobs_) {
+    nlohmann::json outputs = nlohmann::json::array();
+    if (!options_.to_stdout) {
+      for (const auto& file : job.track->files) outputs.push_back(file.path.string());
+    }
+    files.push_back({{"input", job.track->input},
+                     {"outputs", outputs},
+                     {"failure", job.failure},
+                     {"warning", job.warning},
+                     {"rate_hz", job.rate_hz},
+                     {"channels", job.channels},
+                     {"frames", job.frames},
+                     {"written_frames", job.written},
+                     {"seconds", job.seconds()},
+                     {"wall_seconds", job.wall_s},
+                     {"rtf", job.rtf()},
+                     {"whole_track_levels", job.has_levels},
+                     {"bad_samples", job.bad_samples},
+                     {"clipped_samples", job.clipped_samples},
+                     {"model_steps", job.model_steps},
+                     {"algorithmic_latency", job.algorithmic},
+                     {"compute", histogram_json(job.compute)}});
+  }
+  nlohmann::json stats = {
+      {"versions", version_json()}, {"mode", "files"}, {"jobs", workers()}, {"files", files}};
+  add_model(stats, options_, model_);
+  return stats;
+}
+
+int FileSeparation::run() {
+  const rt::StopSignal stop;
+  StatusLine line;
+  {
+    std::vector<std::jthread> threads;
+    const std::size_t count = std::min(jobs_.size(), std::size_t(workers()));
+    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this] { work(); });
+    std::unique_lock lock(mutex_);
+    const auto all_done = [&] { return finished_ == jobs_.size(); };
+    while (!changed_.wait_for(lock, std::chrono::milliseconds(100), all_done)) {
+      lock.unlock();
+      if (line.enabled()) watch(line);
+      if (stop.requested()) {
+        cancel();
+        break;  // the threads are joined when they have finished their files
+      }
+      lock.lock();
+    }
+  }
+  line.clear();
+  bool failed = false;
+  for (const Job& job : jobs_) {
+    const bool untouched = !job.started && job.failure.empty();
+    if (!untouched) report(job);
+    failed = failed || untouched || !job.failure.empty();
+  }
+  write_stats(options_, stats());
+  if (stop.requested()) {
+    std::fputs("runnel: interrupted; what was separated until then is kept\n", stderr);
+    return 1;
+  }
+  return failed ? 1 : 0;
+}
+
+}  // namespace
+
+int separate_files(const SeparateOptions& options, const SeparationModel& model) {
+  return FileSeparation(options, model).run();
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,71 @@
+// `runnel separate --realtime FILE`: at 1× through the live path.
+
+#include <spdlog/spdlog.h>
+
+#include "apps/separate/live_meter.h"
+#include "apps/separate/live_report.h"
+#include "apps/separate/separate.h"
+#include "apps/status_line.h"
+#include "rt/clock.h"
+#include "rt/pump.h"
+#include "rt/stop_signal.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr std::int64_t kWatchNs = 50'000'000;
+
+/// Until the source, the user, --duration or a failure ends it; shows the meter meanwhile.
+void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSignal& stop) {
+  StatusLine line;
+  LiveMeter meter;
+  while (!pump.finished() && !stop.requested() && !live.separated() && !live.failed()) {
+    rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+    meter.update(live, nullptr);
+    line.show(meter.text());
+  }
+}
+
+}  // namespace
+
+int separate_paced(const SeparateOptions& options, const SeparationModel& model) {
+  const rt::StopSignal stop;
+  const OutputPlan plan(options.output, model.name, options.inputs);
+  const OutputPlan::Track& track = plan.tracks()[0];
+  const auto source = rt::open_source(track.input, options.pipe);
+  const auto writer =
+      open_writer(options, plan, track, model, source->rate_hz(), source->channels());
+
+  LiveOptions live_settings = live_options(options, model, source->rate_hz());
+  live_settings.meter = true;
+  LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
+                      writer.get());
+  introduce(model, live);
+  live.start();
+  rt::SourcePump pump(*source, live.input(),
+                      {.block_frames = options.block_frames, .realtime = true});
+  watch(live, pump, stop);
+  pump.stop();
+  live.end_input();
+  live.wait();  // throws what the writer met
+
+  if (!source->warning().empty()) spdlog::warn("{}", source->warning());
+  std::fprintf(options.report(), "%s: %.2f s at 1x, %s\n", describe_output(options, track).c_str(),
+               double(live.counters().input_frames) / source->rate_hz(),
+               live_summary(live, nullptr).c_str());
+  nlohmann::json stats = live_json(live, nullptr, nullptr);
+  stats["mode"] = "realtime";
+  add_model(stats, options, model);
+  stats["input"]["name"] = source->name();
+  stats["input"]["bad_samples"] = source->bad_samples();
+  stats["clipped_samples"] = writer->clipped_samples();
+  write_stats(options, stats);
+  pump.rethrow_if_failed();
+  if (stop.requested()) {
+    std::fputs("runnel: interrupted; what was separated until then is kept\n", stderr);
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,324 @@
+// `runnel transcribe FILE…`: one file after another on weights loaded once; every segment is
+// written before the next is decoded.
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "apps/memory_use.h"
+#include "apps/status_line.h"
+#include "apps/subcommand.h"
+#include "apps/text.h"
+#include "apps/transcribe/clip_transcription.h"
+#include "apps/transcribe/mono_source.h"
+#include "apps/transcribe/transcribe.h"
+#include "apps/transcribe/transcribers.h"
+#include "apps/transcribe/transcript_console.h"
+#include "apps/transcribe/transcript_plan.h"
+#include "apps/version.h"
+#include "rt/clock.h"
+#include "rt/stop_signal.h"
+#include "rt/worker.h"
+
+namespace runnel::apps {
+namespace {
+
+using models::Segment;
+
+constexpr int kFileChunk = 8192;  // frames
+constexpr int kPipeChunk = 1600;  // somebody may be waiting for the text
+
+double seconds_since(std::int64_t start_ns) { return 1e-9 * double(rt::now_ns() - start_ns); }
+
+/// One input on its way. The worker writes; the main thread reads what is atomic.
+struct Job {
+  const TranscriptPlan::Track* track = nullptr;
+  std::atomic<std::int64_t> done_ms{0};    // of audio
+  std::atomic<std::int64_t> total_ms{-1};  // −1: unknown
+  std::string failure;
+  std::string warning;
+  bool opened = false;
+  int rate_hz = 0;
+  int channels = 0;
+  int segments = 0;
+  std::int64_t bad_samples = 0;
+  TranscriptEnd end;
+
+  double rtf() const {
+    const double duration = end.summary.duration;
+    return duration > 0 ? end.wall_seconds / duration : 0.0;
+  }
+};
+
+class FileTranscription {
+ public:
+  FileTranscription(const TranscribeOptions& options, const SpeechModel& model)
+      : options_(options),
+        model_(model),
+        transcriber_(make_recording_transcriber(options, model)),
+        plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
+              options.inputs),
+        jobs_(plan_.tracks().size()) {
+    for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
+  }
+
+  int run();
+
+ private:
+  using Writers = std::vector<std::unique_ptr<TranscriptWriter>>;
+
+  void work();
+  void transcribe(Job& job);
+  void stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
+              const Writers& writers);
+  Writers open_writers(const Job& job);
+  void cancel();
+  void watch();
+  void report(const Job& job);
+  nlohmann::ordered_json stats() const;
+
+  const TranscribeOptions& options_;
+  const SpeechModel& model_;
+  const std::unique_ptr<RecordingTranscriber> transcriber_;
+  const TranscriptPlan plan_;
+  std::vector<Job> jobs_;
+  std::atomic<std::size_t> current_{0};
+  std::atomic<bool> stopped_{false};
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  bool finished_ = false;
+  rt::AudioSource* source_ = nullptr;  // lives while it is not null
+
+  std::mutex terminal_mutex_;  // guards line_ and what is printed beside it
+  StatusLine line_;
+  const std::int64_t start_ns_ = rt::now_ns();
+};
+
+FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
+  const TranscriptInfo info = transcript_info(options_, model_, job.track->input);
+  Writers writers = plan_.open(*job.track, info, options_.layout);
+  const bool to_people = options_.formats.empty() || (options_.to_files && options_.verbose);
+  if (to_people) {
+    TextOutput output = TextOutput::standard_output();
+    if (jobs_.size() > 1) {
+      const std::lock_guard lock(terminal_mutex_);
+      line_.clear();
+      output.write((job.track == &plan_.tracks()[0] ? "" : "\n") + one_line(job.track->input) +
+                   ":\n");
+    }
+    const auto* tokenizer = model_.whisper ? &model_.whisper->tokenizer() : nullptr;
+    writers.push_back(
+        std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors, tokenizer));
+  } else if (!options_.to_files) {
+    writers.push_back(make_transcript_writer(options_.formats[0], TextOutput::standard_output(),
+                                             info, options_.layout));
+  }
+  return writers;
+}
+
+/// source → 16 kHz mono → transcriber → writers.
+void FileTranscription::stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
+                               const Writers& writers) {
+  const auto on_segment = [&](const Segment& segment) {
+    {
+      const std::lock_guard lock(terminal_mutex_);
+      if (!options_.to_files || options_.verbose) line_.clear();
+      for (const auto& writer : writers) writer->segment(segment);
+    }
+    ++job.segments;
+    job.done_ms.store(std::int64_t(1e3 * segment.end), std::memory_order_relaxed);
+  };
+  const bool is_pipe = job.track->input == "-";
+  MonoSource mono(source, models::kSpeechRateHz, is_pipe ? kPipeChunk : kFileChunk);
+  std::exception_ptr failure;
+  while (!stopped_ && !transcription.at_end()) {
+    std::span<const float> samples;
+    try {
+      samples = mono.read();
+    } catch (...) {
+      failure = std::current_exception();  // what came before is transcribed
+    }
+    if (samples.empty()) break;
+    transcription.push(samples, on_segment);
+    job.done_ms.store(std::int64_t(1e3 * transcription.done_seconds()), std::memory_order_relaxed);
+  }
+  // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
+  if (is_pipe || !stopped_) transcription.finish(on_segment);
+  job.done_ms.store(std::max<std::int64_t>(job.total_ms, 0), std::memory_order_relaxed);
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileTranscription::transcribe(Job& job) {
+  const std::int64_t start_ns = rt::now_ns();
+  const auto source = rt::open_source(job.track->input, options_.pipe);
+  job.opened = true;
+  job.rate_hz = source->rate_hz();
+  job.channels = source->channels();
+  if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
+  {
+    const std::lock_guard lock(mutex_);
+    source_ = source.get();
+    if (stopped_) source->cancel();
+  }
+  const Writers writers = open_writers(job);
+  ClipTranscription transcription(*transcriber_, options_.clips);
+  std::exception_ptr failure;
+  try {
+    stream(job, *source, transcription, writers);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    source_ = nullptr;
+  }
+  job.end = {.summary = transcription.summary(),
+             .wall_seconds = seconds_since(start_ns),
+             .complete = !failure && (!stopped_ || job.track->input == "-")};
+  for (const auto& writer : writers) {
+    try {
+      const std::lock_guard lock(terminal_mutex_);
+      line_.clear();
+      writer->finish(job.end);
+    } catch (...) {
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  job.warning = source->warning();
+  job.bad_samples = source->bad_samples();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileTranscription::work() {
+  rt::flush_denormals();
+  for (std::size_t i = 0; i < jobs_.size() && !stopped_; ++i) {
+    current_ = i;
+    try {
+      transcribe(jobs_[i]);
+    } catch (const std::exception& error) {
+      jobs_[i].failure = error.what();
+    }
+    report(jobs_[i]);
+  }
+  const std::lock_guard lock(mutex_);
+  finished_ = true;
+  changed_.notify_one();
+}
+
+void FileTranscription::cancel() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  if (source_) source_->cancel();
+}
+
+void FileTranscription::watch() {
+  if (!line_.enabled() || options_.quiet) return;
+  const std::size_t current = current_;
+  std::int64_t done_ms = 0;  // of all files so far, for the speed
+  for (std::size_t i = 0; i < current; ++i) done_ms += jobs_[i].done_ms;
+  const Job& job = jobs_[current];
+  done_ms += job.done_ms;
+  const double wall_s = seconds_since(start_ns_);
+  std::string text;
+  if (jobs_.size() > 1) {
+    text = std::to_string(current + 1) + "/" + std::to_string(jobs_.size()) + " ";
+  }
+  // progress_text divides what it shows by the time; the time of this file alone isn't known here.
+  const double share_s = done_ms > 0 ? wall_s * double(job.done_ms) / double(done_ms) : 0.0;
+  text += progress_text(1e-3 * double(job.done_ms),
+                        job.total_ms < 0 ? -1 : 1e-3 * double(job.total_ms), share_s);
+  // Whoever reads standard output may block the worker; that must not keep Ctrl-C waiting.
+  const std::unique_lock lock(terminal_mutex_, std::try_to_lock);
+  if (lock.owns_lock()) line_.show(text);
+}
+
+void FileTranscription::report(const Job& job) {
+  const std::lock_guard lock(terminal_mutex_);
+  line_.clear();
+  if (!job.warning.empty() && !options_.quiet) spdlog::warn("{}", job.warning);
+  if (!job.failure.empty()) {
+    std::fprintf(stderr, "runnel: %s\n", one_line(job.failure).c_str());
+    return;
+  }
+  // Where stdout holds the text, only people are told.
+  const bool wanted = options_.to_files || options_.verbose || is_terminal(stderr);
+  if (options_.quiet || !wanted) return;
+  const bool stdout_is_free = options_.to_files && options_.stats != "-";
+  const models::Summary& summary = job.end.summary;
+  std::fprintf(stdout_is_free ? stdout : stderr,
+               "%s: %s s of audio in %s s, RTF %s, language %s (%s)\n",
+               describe(*job.track).c_str(), fixed(summary.duration, 2).c_str(),
+               fixed(job.end.wall_seconds, 2).c_str(), fixed(job.rtf(), 4).c_str(),
+               summary.language.empty() ? "unknown" : summary.language.c_str(),
+               fixed(summary.language_probability, 2).c_str());
+  std::fflush(stdout);
+}
+
+nlohmann::ordered_json FileTranscription::stats() const {
+  using nlohmann::ordered_json;
+  ordered_json files = ordered_json::array();
+  for (const Job& job : jobs_) {
+    ordered_json outputs = ordered_json::array();
+    for (const auto& file : job.track->files) outputs.push_back(file.string());
+    ordered_json file = {{"input", job.track->input},      {"outputs", outputs},
+                         {"failure", job.failure},         {"warning", job.warning},
+                         {"rate_hz", job.rate_hz},         {"channels", job.channels},
+                         {"bad_samples", job.bad_samples}, {"segments", job.segments}};
+    file.update(end_json(job.end));
+    if (!job.opened || !job.failure.empty()) file["complete"] = false;
+    files.push_back(std::move(file));
+  }
+  return {{"versions", version_json()},
+          {"mode", "files"},
+          {"model", model_.label()},
+          {"random_weights", model_.random_weights()},
+          {"compute", compute_json(model_)},
+          {"weight_bytes", model_.weight_bytes()},
+          {"peak_resident_bytes", peak_resident_bytes()},
+          {"files", files}};
+}
+
+int FileTranscription::run() {
+  const rt::StopSignal stop;
+  {
+    const std::jthread worker([this] { work(); });
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return finished_; })) {
+      lock.unlock();
+      watch();
+      if (stop.requested()) {
+        cancel();
+        break;  // the worker is joined when its window is decoded
+      }
+      lock.lock();
+    }
+  }
+  write_stats(options_, stats());
+  if (stop.requested()) {
+    std::fputs("runnel: interrupted; what was transcribed until then is kept\n", stderr);
+    return 1;
+  }
+  for (const Job& job : jobs_) {
+    if (!job.failure.empty()) return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int transcribe_files(const TranscribeOptions& options, const SpeechModel& model) {
+  std::optional<FileTranscription> transcription;
+  try {
+    transcription.emplace(options, model);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError("transcribe: " + std::string(error.what()));
+  }
+  return transcription->run();
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,211 @@
+// `runnel transcribe mic`, and --stream and --realtime for files and pipes: inputs side by side.
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "apps/subcommand.h"
+#include "apps/text.h"
+#include "apps/transcribe/live_session.h"
+#include "apps/transcribe/transcribe.h"
+#include "apps/transcribe/transcribers.h"
+#include "apps/transcribe/transcript_plan.h"
+#include "rt/clock.h"
+#include "rt/stop_signal.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr const char* kLiveGroup = "Live (input mic, --stream, --realtime)";
+
+constexpr std::int64_t kWatchNs = 20'000'000;
+
+void check(const TranscribeOptions& options) {
+  for (const char* only_once : {"mic", "-"}) {
+    if (std::count(options.inputs.begin(), options.inputs.end(), only_once) > 1) {
+      throw UsageError(std::string("transcribe: expected ") + only_once + " once, found it twice");
+    }
+  }
+}
+
+class LiveRun {
+ public:
+  LiveRun(const TranscribeOptions& options, const SpeechModel& model);
+  int run();
+
+ private:
+  LiveSession::Outputs open_outputs(std::size_t index, const TranscriptInfo& info);
+  void report(bool interrupted);
+
+  const rt::StopSignal stop_;  // first: a pipe may keep its opening waiting
+  const TranscribeOptions& options_;
+  const SpeechModel& model_;
+  const TranscriptPlan plan_;
+  std::mutex printing_;
+  const std::shared_ptr<LiveScreen> screen_;
+  std::vector<std::unique_ptr<LiveSession>> sessions_;
+};
+
+LiveRun::LiveRun(const TranscribeOptions& options, const SpeechModel& model)
+    : options_(options),
+      model_(model),
+      plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
+            options.inputs),
+      screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), is_terminal(stdout))) {
+  for (std::size_t i = 0; i < options.inputs.size(); ++i) {
+    const TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
+    auto input = open_live_input(options.inputs[i], options);
+    auto transcriber = make_live_transcriber(options, model);
+    sessions_.push_back(std::make_unique<LiveSession>(
+        options, info, std::move(input), std::move(transcriber), open_outputs(i, info), printing_));
+  }
+}
+
+/// Standard output, or a file for each format, or both.
+LiveSession::Outputs LiveRun::open_outputs(std::size_t index, const TranscriptInfo& info) {
+  LiveSession::Outputs outputs;
+  const auto add = [&](TranscriptFormat format, TextOutput output) {
+    outputs.push_back(format == TranscriptFormat::kJsonl
+                          ? make_live_jsonl(std::move(output), info)
+                          : make_live_segments(make_transcript_writer(format, std::move(output),
+                                                                      info, options_.layout)));
+  };
+  if (options_.to_files) {
+    for (std::size_t i = 0; i < options_.formats.size(); ++i) {
+      add(options_.formats[i], TextOutput::file(plan_.tracks()[index].files[i]));
+    }
+    if (!is_terminal(stdout) || options_.quiet) return outputs;
+  } else if (!options_.formats.empty()) {
+    add(options_.formats[0], TextOutput::standard_output());
+    return outputs;
+  }
+  const std::string tag = options_.inputs.size() > 1 ? plan_.tracks()[index].name : "";
+  outputs.push_back(make_live_terminal(screen_, info, tag, options_.colors));
+  return outputs;
+}
+
+int LiveRun::run() {
+  for (const auto& session : sessions_) {
+    if (options_.quiet || session->description().empty()) continue;
+    std::fprintf(stderr, "%s; Ctrl-C ends\n", session->description().c_str());
+  }
+  for (const auto& session : sessions_) session->start();
+  std::vector<LiveSession*> running;
+  for (const auto& session : sessions_) running.push_back(session.get());
+  while (!stop_.requested() && !running.empty()) {
+    std::erase_if(running, [](LiveSession* session) { return session->is_done(); });
+    if (!running.empty()) rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+  }
+  // All inputs end before the first session waits for its queue.
+  for (const auto& session : sessions_) session->stop();
+  bool interrupted = false;
+  for (const auto& session : sessions_) {
+    const bool is_cut = stop_.requested() && !session->is_endless() &&
+                        std::find(running.begin(), running.end(), session.get()) != running.end();
+    session->finish(!is_cut);
+    interrupted = interrupted || is_cut;
+  }
+  report(interrupted);
+  const bool failed = std::any_of(sessions_.begin(), sessions_.end(),
+                                  [](const auto& session) { return !session->failure().empty(); });
+  return interrupted || failed ? 1 : 0;
+}
+
+/// Statistics, and what went wrong.
+void LiveRun::report(bool interrupted) {
+  if (!options_.stats.empty()) {
+    nlohmann::ordered_json stats = {{"compute", compute_json(model_)},
+                                    {"weight_bytes", model_.weight_bytes()}};
+    if (model_.whisper) stats["policy"] = options_.live.policy;
+    if (options_.live.step) stats["step_seconds"] = *options_.live.step;
+    if (sessions_.size() == 1) {
+      stats.update(sessions_[0]->stats());
+    } else {
+      for (const auto& session : sessions_) stats["inputs"].push_back(session->stats());
+    }
+    write_stats(options_, stats);
+  }
+  for (const auto& session : sessions_) {
+    if (!options_.stats.empty() && !options_.quiet) {
+      if (sessions_.size() > 1) std::fprintf(stderr, "%s:\n", one_line(session->name()).c_str());
+      std::fputs(session->table().c_str(), stderr);
+    }
+    if (const std::string warning = session->warning(); !warning.empty()) {
+      spdlog::warn("{}", warning);
+    }
+    if (const std::string failure = session->failure(); !failure.empty()) {
+      std::fprintf(stderr, "runnel: %s\n", one_line(failure).c_str());
+    }
+  }
+  if (interrupted)
+    std::fputs("runnel: interrupted; what was heard until then is written\n", stderr);
+}
+
+}  // namespace
+
+int transcribe_live(const TranscribeOptions& options, const SpeechModel& model) {
+  check(options);
+  std::optional<LiveRun> run;
+  try {
+    run.emplace(options, model);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError("transcribe: " + std::string(error.what()));
+  }
+  return run->run();
+}
+
+void add_pass_flags(CLI::App& app, LiveTranscribeOptions& options) {
+  const std::string group = kLiveGroup;
+  app.add_option("--step", options.step, "Seconds of audio between passes (0.25; Whisper 1)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(group);
+  app.add_option("--policy", options.policy,
+                 "Whisper: when words are committed: two passes agree, or attention is past them")
+      ->check(CLI::IsMember({"local-agreement", "align-att"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--trim-after", options.trim_after,
+                 "Whisper: seconds after which a running window is cut at a sentence (15)")
+      ->check(CLI::Range(2.0, 30.0))
+      ->group(group);
+
+  const std::string ends = "When a line ends (live, and Moonshine on files)";
+  app.add_option("--end-silence", options.end_silence,
+                 "Seconds of silence that end an utterance (0.5)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(ends);
+  app.add_option("--after-text-silence", options.after_text_silence,
+                 "Moonshine: after text that ends a sentence (0.4)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(ends);
+  app.add_option("--no-text-silence", options.no_text_silence,
+                 "Moonshine: where nothing was recognised (1)")
+      ->check(CLI::Range(0.1, 10.0))
+      ->group(ends);
+  app.add_option("--max-line", options.max_line,
+                 "Moonshine: seconds of the longest line; from half on a sentence's end cuts (18)")
+      ->check(CLI::Range(5.0, 60.0))
+      ->group(ends);
+}
+
+void add_live_flags(CLI::App& app, LiveTranscribeOptions& options) {
+  const std::string group = kLiveGroup;
+  app.add_flag("--stream", options.stream, "Text while the audio comes, as fast as it does")
+      ->group(group);
+  app.add_flag("--realtime", options.realtime, "The same, files at 1x; a live pipe catches up")
+      ->group(group);
+  app.add_option("--duration", options.duration, "Ends after so many seconds of input")
+      ->type_name("SECONDS")
+      ->check(above_zero())
+      ->group(group);
+  app.add_option("--input-device", options.input_device, "Index or part of a name")->group(group);
+  app.add_option("--device-latency", options.device_latency_ms, "Buffer asked of the device")
+      ->type_name("MS")
+      ->check(above_zero())
+      ->group(group);
+  add_pass_flags(app, options);
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,89 @@
+#include "apps/transcribe/live_session.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cmath>
+
+#include "rt/clock.h"
+
+namespace runnel::apps {
+namespace {
+
+constexpr int kBlockFrames = 512;
+
+}  // namespace
+
+LiveSession::LiveSession(const TranscribeOptions& options, const TranscriptInfo& info,
+                         std::unique_ptr<LiveInput> input,
+                         std::unique_ptr<models::LiveTranscriber> transcriber, Outputs outputs,
+                         std::mutex& printing)
+    : options_(options),
+      info_(info),
+      printing_(printing),
+      outputs_(std::move(outputs)),
+      stats_(input->is_paced()),
+      path_(std::make_unique<LiveTranscription>(
+          std::move(transcriber), input->rate_hz(), input->channels(),
+          LiveTranscriptionOptions{
+              .block_frames = kBlockFrames,
+              .catch_up = input->is_paced(),
+              .max_frames = std::int64_t(std::llround(options.live.duration * input->rate_hz()))},
+          [this](const TimedEvent& event) {
+            const std::lock_guard lock(printing_);
+            for (const auto& output : outputs_) output->event(event);
+            stats_.add(event);
+            language_ = event.event.language;
+          })),
+      input_(std::move(input)) {
+  input_->open(path_->input());
+}
+
+void LiveSession::start() {
+  begin_ns_ = rt::now_ns();
+  path_->start();
+  input_->start();
+}
+
+bool LiveSession::is_done() {
+  if (path_->heard_all() || path_->failed()) return true;
+  if (!input_over_ && input_->has_ended()) end_input();
+  return false;
+}
+
+void LiveSession::end_input() {
+  input_over_ = true;
+  path_->end_input();
+}
+
+void LiveSession::stop() {
+  input_->stop();
+  end_input();
+}
+
+void LiveSession::finish(bool complete) {
+  path_->wait();  // throws what the printer met
+  const LiveTranscriptionCounters counters = path_->counters();
+  TranscriptEnd end;
+  end.summary.language = language_;
+  end.summary.duration = double(counters.input_frames) / path_->rate_hz();
+  end.summary.duration_after_vad = end.summary.duration;
+  end.summary.timing.decode = path_->totals().pass_seconds;
+  end.summary.timing.windows = int(path_->totals().passes);
+  end.summary.timing.tokens = path_->totals().decoder_steps;
+  end.wall_seconds = 1e-9 * double(rt::now_ns() - begin_ns_);
+  end.complete = complete && failure().empty();
+  const std::lock_guard lock(printing_);
+  for (const auto& output : outputs_) output->finish(end);
+  if (counters.input_dropped == 0) return;
+  spdlog::warn("{}: {:.2f} s of audio were lost, because decoding was too slow for too long",
+               name(), double(counters.input_dropped) / path_->rate_hz());
+}
+
+nlohmann::ordered_json LiveSession::stats() const {
+  nlohmann::ordered_json json = info_json(info_);
+  json["mode"] = name() == "mic" ? "mic" : options_.live.realtime ? "realtime" : "stream";
+  json.update(stats_.json(run_totals(*path_)));
+  return json;
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,220 @@
+#include "apps/transcribe/live_transcription.h"
+
+#include <algorithm>
+
+#include "models/transcript.h"
+#include "rt/clock.h"
+
+namespace runnel::apps {
+namespace {
+
+using models::kSpeechRateHz;
+using models::LiveEvent;
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
+constexpr std::int64_t kWorkerPollNs = 2'000'000;
+constexpr std::int64_t kPrinterPollNs = 5'000'000;
+constexpr int kEvents = 1024;
+
+}  // namespace
+
+LiveTranscription::LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber,
+                                     int rate_hz, int channels,
+                                     const LiveTranscriptionOptions& options, OnEvent on_event)
+    : options_(options),
+      rate_hz_(rate_hz),
+      channels_(channels),
+      transcriber_(std::move(transcriber)),
+      on_event_(std::move(on_event)),
+      input_({.channels = channels,
+              .rate_hz = rate_hz,
+              .min_frames = std::max(int(options.ring_seconds * rate_hz), 4 * options.block_frames),
+              .max_blocks = 4096}),
+      events_(kEvents),
+      handed_(events_.producer()),
+      timeline_(rate_hz),
+      mono_(std::size_t(options.block_frames)) {
+  if (rate_hz != kSpeechRateHz) {
+    resampler_.emplace(rate_hz, kSpeechRateHz, 1, options.block_frames);
+  }
+}
+
+LiveTranscription::~LiveTranscription() {
+  if (worker_) worker_->request_stop();
+  if (printer_) printer_->request_stop();
+  worker_.reset();
+  printer_.reset();
+  for (TimedEvent* event = nullptr; events_.try_pop(event);) delete event;
+}
+
+void LiveTranscription::start() {
+  printer_.emplace(rt::WorkerOptions{.name = "printer"},
+                   [this](const std::stop_token& stop) { run_printer(stop); });
+  worker_.emplace(rt::WorkerOptions{.name = "transcribe"},
+                  [this](const std::stop_token& stop) { run_worker(stop); });
+}
+
+void LiveTranscription::wait() {
+  if (worker_) worker_->join();
+  if (printer_) printer_->join();
+}
+
+// The worker.
+
+void LiveTranscription::run_worker(const std::stop_token& stop) {
+  stop_ = stop;
+  rt::Poller poller(kWorkerPollNs);
+  try {
+    while (!stop.stop_requested() && !failed()) {
+      if (options_.worker_hook) options_.worker_hook();
+      // Acquires the release in end_input(): the frames before it are readable now.
+      const bool ended = input_ended_.load(std::memory_order_acquire);
+      int left = input_.readable();
+      while (left > 0 && !stop.stop_requested() && !failed()) {
+        const int taken = take_block(std::min(left, options_.block_frames));
+        left = taken > 0 ? left - taken : 0;
+      }
+      const bool enough =
+          options_.max_frames > 0 && input_frames_.load(kRelaxed) >= options_.max_frames;
+      if (ended || enough) {
+        if (resampler_) {
+          resampler_->flush();
+          hear_resampled();
+        }
+        const std::int64_t begin_ns = rt::now_ns();
+        transcriber_->finish([this](const LiveEvent& event) { hand_over(event); });
+        busy_ns_.fetch_add(rt::now_ns() - begin_ns, kRelaxed);
+        break;
+      }
+      poller.wait();
+    }
+  } catch (...) {
+    heard_all_.store(true, std::memory_order_release);
+    throw;
+  }
+  heard_all_.store(true, std::memory_order_release);
+}
+
+/// Returns the frames taken.
+int LiveTranscription::take_block(int max_frames) {
+  if (options_.max_frames > 0) {
+    const std::int64_t room = options_.max_frames - input_frames_.load(kRelaxed);
+    max_frames = int(std::min<std::int64_t>(max_frames, room));
+  }
+  const rt::AudioRing::Block block = input_.peek(max_frames);
+  if (block.frames == 0) return 0;
+  const std::int64_t taken_ns = rt::now_ns();
+  queue_wait_.record(taken_ns - block.time.due_ns - rt::frames_to_ns(block.frames, rate_hz_));
+  if (input_frames_.load(kRelaxed) == 0) {
+    start_ns_.store(block.time.due_ns - rt::frames_to_ns(block.time.index, rate_hz_), kRelaxed);
+  }
+
+  const auto first = int(block.first.size()) / channels_;
+  for (int i = 0; i < block.frames; ++i) {
+    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
+                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
+    float sum = 0;
+    for (int c = 0; c < channels_; ++c) sum += frame[c];
+    mono_[std::size_t(i)] = sum / float(channels_);
+  }
+  const rt::BlockTime time = block.time;
+  const int frames = block.frames;
+  input_.consume(frames);
+  timeline_.add(time);
+  if (options_.catch_up) {
+    waiting_ = std::int64_t(input_.readable()) * kSpeechRateHz / rate_hz_;
+  }
+  if (time.index > next_index_) hear_silence(time.index - next_index_);
+  hear(std::span(mono_).first(std::size_t(frames)));
+  next_index_ = time.index + frames;
+  input_frames_.fetch_add(frames, kRelaxed);
+  busy_ns_.fetch_add(rt::now_ns() - taken_ns, kRelaxed);
+  return frames;
+}
+
+/// In place of lost audio.
+void LiveTranscription::hear_silence(std::int64_t frames) {
+  const std::vector<float> silence(std::size_t(options_.block_frames), 0.0f);
+  while (frames > 0) {
+    const auto n = std::min<std::int64_t>(frames, options_.block_frames);
+    hear(std::span(silence).first(std::size_t(n)));
+    frames -= n;
+  }
+}
+
+void LiveTranscription::hear(std::span<const float> mono) {
+  if (!resampler_) {
+    transcriber_->push(mono, waiting_, [this](const LiveEvent& event) { hand_over(event); });
+    return;
+  }
+  const int n = int(mono.size());
+  resampler_->push({{mono.data(), 1, n, n}, {next_index_, rate_hz_}});
+  hear_resampled();
+}
+
+void LiveTranscription::hear_resampled() {
+  for (AudioChunk chunk; resampler_->pop(chunk);) {
+    transcriber_->push(chunk.samples.row(0), waiting_,
+                       [this](const LiveEvent& event) { hand_over(event); });
+  }
+}
+
+/// A partial event may be left out, the next one holds its text. A final one waits for room.
+void LiveTranscription::hand_over(const LiveEvent& event) {
+  auto timed = std::make_unique<TimedEvent>();
+  timed->event = event;
+  timed->start_ns = start_ns_.load(kRelaxed);
+  const auto index = std::int64_t(event.heard * rate_hz_);
+  timed->origin_ns = timeline_.due_ns(index) - rt::frames_to_ns(index, rate_hz_);
+  while (!handed_.try_push(timed.get())) {
+    if (event.kind == LiveEvent::Kind::kPartial || stop_.stop_requested() || failed()) {
+      partials_lost_.fetch_add(1, kRelaxed);
+      return;
+    }
+    rt::sleep_until_ns(rt::now_ns() + kPrinterPollNs);
+  }
+  (void)timed.release();  // the printer deletes it
+}
+
+// The printer.
+
+void LiveTranscription::run_printer(const std::stop_token& stop) {
+  rt::Poller poller(kPrinterPollNs);
+  try {
+    while (!stop.stop_requested()) {
+      // Acquires the worker's release: its last event can be taken now.
+      const bool last = heard_all_.load(std::memory_order_acquire);
+      print_queued();
+      if (last) break;
+      poller.wait();
+    }
+  } catch (...) {
+    failed_.store(true, std::memory_order_release);
+    throw;
+  }
+}
+
+void LiveTranscription::print_queued() {
+  for (TimedEvent* next = nullptr; events_.try_pop(next);) {
+    const std::unique_ptr<TimedEvent> event(next);
+    event->emitted_ns = rt::now_ns();
+    on_event_(*event);
+    printed_.fetch_add(1, kRelaxed);
+  }
+}
+
+// Any thread.
+
+LiveTranscriptionCounters LiveTranscription::counters() const noexcept {
+  return {.input_frames = input_frames_.load(kRelaxed),
+          .input_dropped = input_.dropped(),
+          .partials_lost = partials_lost_.load(kRelaxed),
+          .events = printed_.load(kRelaxed),
+          .busy_ns = busy_ns_.load(kRelaxed)};
+}
+
+rt::WorkerGrants LiveTranscription::grants() const {
+  return worker_ ? worker_->grants() : rt::WorkerGrants{};
+}
+
+}  // namespace runnel::apps

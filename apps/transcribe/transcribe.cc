@@ -1,0 +1,74 @@
+#include "apps/transcribe/transcribe.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <stdexcept>
+
+#include "apps/subcommand.h"
+
+namespace runnel::apps {
+namespace {
+
+int transcribe(const CLI::App& app, TranscribeOptions options) {
+  const ModelChoice choice =
+      choose_model(options.model, options.model_folder, options.random_weights);
+  refuse_unheeded_options(app, options, choice);
+  // Streams on threads of their own don't wait for each other's pool.
+  const bool side_by_side = options.is_live() && options.inputs.size() > 1;
+  if (side_by_side && options.compute.threads == 0) options.compute.threads = 1;
+  const SpeechModel model = load_speech_model(choice, options.compute, options.windows);
+  if (model.random_weights()) {
+    std::fprintf(stderr, "runnel: %s\n",
+                 random_weights_notice(transcript_info(options, model, "")).c_str());
+  }
+  return options.is_live() ? transcribe_live(options, model) : transcribe_files(options, model);
+}
+
+}  // namespace
+
+Subcommand add_transcribe(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "transcribe", "Speech to text and subtitles: a microphone, files or a pipe");
+  auto flags = std::make_shared<TranscribeFlags>(*app);
+  return {app, [app, flags] { return transcribe(*app, flags->options()); }};
+}
+
+bool TranscribeOptions::has_mic() const {
+  return std::find(inputs.begin(), inputs.end(), "mic") != inputs.end();
+}
+
+std::unique_ptr<models::SpeechDetector> make_detector(const TranscribeOptions& options) {
+  if (!options.vad) return nullptr;
+  return models::make_detector(options.vad_model);
+}
+
+TranscriptInfo transcript_info(const TranscribeOptions& options, const SpeechModel& model,
+                               const std::string& input) {
+  return {.input = input,
+          .model = model.label(),
+          .random_weights = model.random_weights(),
+          .task = options.decode.task,
+          .word_timestamps = options.decode.word_timestamps};
+}
+
+nlohmann::ordered_json compute_json(const SpeechModel& model) {
+  return {{"encoder", std::string(engine::name(model.compute.encoder))},
+          {"decoder", std::string(engine::name(model.compute.decoder))},
+          {"memory_usage", std::string(engine::name(model.compute.memory))},
+          {"threads", model.compute.threads}};
+}
+
+void write_stats(const TranscribeOptions& options, const nlohmann::ordered_json& stats) {
+  if (options.stats.empty()) return;
+  if (options.stats == "-") {
+    std::cout << dump(stats, 2) << std::endl;
+    return;
+  }
+  std::ofstream file(options.stats);
+  file << dump(stats, 2) << "\n";
+  file.close();
+  if (!file) throw std::runtime_error(options.stats + ": statistics cannot be written");
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,60 @@
+#include "apps/transcribe/transcript_plan.h"
+
+#include <spdlog/spdlog.h>
+
+#include <set>
+#include <stdexcept>
+
+namespace runnel::apps {
+
+namespace fs = std::filesystem;
+
+TranscriptPlan::TranscriptPlan(const fs::path& folder, std::vector<TranscriptFormat> formats,
+                               const std::vector<std::string>& inputs)
+    : formats_(std::move(formats)) {
+  std::set<std::string> taken;
+  std::set<fs::path> sources;
+  for (const std::string& input : inputs) sources.insert(fs::weakly_canonical(input));
+  for (const std::string& input : inputs) {
+    std::string plain = input == "-" ? "stdin" : fs::path(input).stem().string();
+    if (plain.empty()) plain = "transcript";
+    Track track{.input = input, .name = plain, .files = {}};
+    for (int number = 2; !taken.insert(track.name).second; ++number) {
+      track.name = plain + "-" + std::to_string(number);
+    }
+    if (track.name != plain) {
+      spdlog::warn("{}: another input is called {}, so this one becomes {}", input, plain,
+                   track.name);
+    }
+    for (const TranscriptFormat format : formats_) {
+      const fs::path file = folder / (track.name + "." + std::string(name(format)));
+      if (sources.contains(fs::weakly_canonical(file))) {
+        throw std::runtime_error(file.string() + ": is an input, so it is not overwritten");
+      }
+      track.files.push_back(file);
+    }
+    tracks_.push_back(std::move(track));
+  }
+}
+
+std::vector<std::unique_ptr<TranscriptWriter>> TranscriptPlan::open(
+    const Track& track, const TranscriptInfo& info, const SubtitleLayout& layout) const {
+  std::vector<std::unique_ptr<TranscriptWriter>> writers;
+  for (std::size_t i = 0; i < formats_.size(); ++i) {
+    writers.push_back(
+        make_transcript_writer(formats_[i], TextOutput::file(track.files[i]), info, layout));
+  }
+  return writers;
+}
+
+std::string describe(const TranscriptPlan::Track& track) {
+  if (track.files.empty()) return track.input;
+  if (track.files.size() == 1) return track.files[0].string();
+  std::string extensions;
+  for (const fs::path& file : track.files) {
+    extensions += (extensions.empty() ? "" : ",") + file.extension().string().substr(1);
+  }
+  return (track.files[0].parent_path() / (track.name + ".{" + extensions + "}")).string();
+}
+
+}  // namespace runnel::apps

@@ -1,0 +1,42 @@
+// Which transcripts each input becomes.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/transcribe/transcript_writer.h"
+
+namespace runnel::apps {
+
+/// Names for several inputs that cannot overwrite each other or an input: FOLDER/meeting.srt,
+/// FOLDER/meeting-2.srt for the second input of that name.
+class TranscriptPlan {
+ public:
+  struct Track {
+    std::string input;
+    std::string name;                          // "meeting"
+    std::vector<std::filesystem::path> files;  // one a format
+  };
+
+  /// Throws std::runtime_error where an output would replace an input.
+  TranscriptPlan(const std::filesystem::path& folder, std::vector<TranscriptFormat> formats,
+                 const std::vector<std::string>& inputs);
+
+  const std::vector<Track>& tracks() const noexcept { return tracks_; }
+  const std::vector<TranscriptFormat>& formats() const noexcept { return formats_; }
+  /// Opens the files of a track, one writer each.
+  std::vector<std::unique_ptr<TranscriptWriter>> open(const Track& track,
+                                                      const TranscriptInfo& info,
+                                                      const SubtitleLayout& layout) const;
+
+ private:
+  std::vector<TranscriptFormat> formats_;
+  std::vector<Track> tracks_;
+};
+
+/// "out/meeting.{srt,json}", for messages.
+std::string describe(const TranscriptPlan::Track& track);
+
+}  // namespace runnel::apps
