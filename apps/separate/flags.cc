@@ -41,15 +41,7 @@ SeparateFlags::SeparateFlags(CLI::App& app) {
 void SeparateFlags::add_input(CLI::App& app) {
   app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")
       ->type_name("INPUT");
-  app.add_option("--raw", raw_, "stdin holds raw samples of this format")
-      ->check(CLI::IsMember({"f32le", "s16le"}));
-  app.add_option("--rate", options_.pipe.rate_hz, "Rate of raw samples")
-      ->type_name("HZ")
-      ->check(CLI::Range(1, 768'000))
-      ->needs("--raw");
-  app.add_option("--channels", options_.pipe.channels, "Channels of raw samples")
-      ->check(CLI::Range(1, 64))
-      ->needs("--raw");
+  raw_.add_to(app);
   app.add_option("-j,--jobs", jobs_,
                  "Files at the same time; for HTDemucs threads inside a segment, file after file")
       ->check(CLI::Range(1, 1024));
@@ -270,10 +262,6 @@ void SeparateFlags::check() const {
     throw UsageError("separate: mic, -, --realtime and -o - take one input, found " +
                      std::to_string(options_.inputs.size()));
   }
-  if (!raw_.empty() &&
-      (options_.inputs[0] != "-" || options_.pipe.rate_hz == 0 || options_.pipe.channels == 0)) {
-    throw UsageError("separate: --raw describes stdin (-) and needs --rate and --channels");
-  }
   if (options_.to_stdout && options_.stats == "-") {
     throw UsageError("separate: stdout cannot hold both audio (-o -) and --stats -");
   }
@@ -300,11 +288,10 @@ SeparateOptions SeparateFlags::options() {
   apply_output();
   apply_stems();
   apply_compute();
-  if (raw_ == "f32le") options_.pipe.raw = rt::SampleFormat::kFloat32;
-  if (raw_ == "s16le") options_.pipe.raw = rt::SampleFormat::kInt16;
   using Channels = models::SeparatorOptions::Channels;
   options_.separation.channels = channels_mode_ == "mid" ? Channels::kMid : Channels::kEach;
   check();
+  options_.pipe = raw_.format("separate", options_.inputs[0] == "-");
   return options_;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/raw_input.h"
 #include "apps/separate/live_separation.h"
 #include "apps/separate/output_plan.h"
 #include "apps/separate/separation_model.h"
@@ -75,8 +76,9 @@ class SeparateFlags {
   void check() const;
 
   SeparateOptions options_;
+  RawInput raw_;
   // What the options have in another form.
-  std::string output_, stems_, two_stems_, other_method_ = "add", clip_mode_, raw_;
+  std::string output_, stems_, two_stems_, other_method_ = "add", clip_mode_;
   std::string channels_mode_ = "each", play_, precision_, normalize_;
   int jobs_ = 0, threads_ = 0;  // 0: not given
   bool float32_ = false, int24_ = false, flac_ = false, mp3_ = false, list_models_ = false;

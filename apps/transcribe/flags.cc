@@ -72,15 +72,7 @@ TranscribeFlags::TranscribeFlags(CLI::App& app) {
 void TranscribeFlags::add_input(CLI::App& app) {
   app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")
       ->type_name("INPUT");
-  app.add_option("--raw", raw_, "stdin holds raw samples of this format")
-      ->check(CLI::IsMember({"f32le", "s16le"}));
-  app.add_option("--rate", options_.pipe.rate_hz, "Rate of raw samples")
-      ->type_name("HZ")
-      ->check(CLI::Range(1, 768'000))
-      ->needs("--raw");
-  app.add_option("--channels", options_.pipe.channels, "Channels of raw samples")
-      ->check(CLI::Range(1, 64))
-      ->needs("--raw");
+  raw_.add_to(app);
   app.add_option("--clip-timestamps", clips_,
                  "Only these stretches: seconds of start,end,start,end,… (the last end may lack)")
       ->type_name("LIST");
@@ -344,9 +336,6 @@ void TranscribeFlags::check() const {
     throw UsageError("transcribe: - takes no other inputs beside it, found " +
                      std::to_string(options_.inputs.size()));
   }
-  if (!raw_.empty() && (!streams || options_.pipe.rate_hz == 0 || options_.pipe.channels == 0)) {
-    throw UsageError("transcribe: --raw describes stdin (-) and needs --rate and --channels");
-  }
   if (options_.stats == "-" && !options_.to_files) {
     throw UsageError("transcribe: stdout cannot hold both the text and --stats -; give -o DIR");
   }
@@ -373,8 +362,6 @@ TranscribeOptions TranscribeFlags::options() {
     throw UsageError(error.what());
   }
   if (threads_ > 0) options_.compute.threads = threads_;
-  if (raw_ == "f32le") options_.pipe.raw = rt::SampleFormat::kFloat32;
-  if (raw_ == "s16le") options_.pipe.raw = rt::SampleFormat::kInt16;
   if (windows_ == "inclusive") {
     options_.windows = models::moonshine::WindowSemantics::kInclusive;
   }
@@ -382,6 +369,8 @@ TranscribeOptions TranscribeFlags::options() {
   apply_decoding();
   apply_output();
   check();
+  options_.pipe = raw_.format(
+      "transcribe", std::any_of(options_.inputs.begin(), options_.inputs.end(), is_stream));
   return options_;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/raw_input.h"
 #include "apps/transcribe/speech_model.h"
 #include "apps/transcribe/transcript_writer.h"
 #include "engine/compute.h"
@@ -89,10 +90,11 @@ class TranscribeFlags {
   void check() const;
 
   TranscribeOptions options_;
+  RawInput raw_;
   // What the options have in another form.
   std::string language_ = "auto", task_ = "transcribe", temperature_ = "0", suppress_ = "-1";
   std::string increment_ = "0.2", length_penalty_, compression_ratio_ = "2.4", logprob_ = "-1";
-  std::string no_speech_ = "0.6", hallucination_silence_, clips_, format_, output_, raw_;
+  std::string no_speech_ = "0.6", hallucination_silence_, clips_, format_, output_;
   std::string precision_, memory_, windows_ = "strict";
   int threads_ = 0;
   CLI::Option* logprob_option_ = nullptr;
