@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/stage.h"
+#include "engine/thread_pool.h"
 
 namespace runnel::dsp {
 namespace {
@@ -56,8 +57,12 @@ void Resampler::Close::operator()(SRC_STATE_tag* converter) const noexcept {
 }
 
 Resampler::Resampler(int in_rate_hz, int out_rate_hz, int channels, int max_chunk,
-                     ResamplerQuality quality)
-    : in_rate_(in_rate_hz), out_rate_(out_rate_hz), channels_(channels), max_chunk_(max_chunk) {
+                     ResamplerQuality quality, engine::ThreadPool* pool)
+    : in_rate_(in_rate_hz),
+      out_rate_(out_rate_hz),
+      channels_(channels),
+      max_chunk_(max_chunk),
+      pool_(pool) {
   const std::string what =
       "resampler " + std::to_string(in_rate_hz) + " Hz to " + std::to_string(out_rate_hz) + " Hz";
   if (in_rate_hz < 1 || out_rate_hz < 1) {
@@ -82,17 +87,24 @@ Resampler::Resampler(int in_rate_hz, int out_rate_hz, int channels, int max_chun
   out_.resize(std::size_t(channels) * out_stride_);
   if (in_rate_hz == out_rate_hz) return;
 
-  in_.resize(std::size_t(max_chunk) * channels);
-  converted_.resize(std::size_t(max_output_) * channels);
-  int error = 0;
-  converter_.reset(src_new(converter_type(quality), channels, &error));
-  if (!converter_) throw std::runtime_error(what + ": " + src_strerror(error));
+  const int lanes = pool ? std::min(pool->threads(), channels) : 1;
+  for (int l = 0; l < lanes; ++l) {
+    const int first = channels * l / lanes, count = channels * (l + 1) / lanes - first;
+    int error = 0;
+    Lane& lane = lanes_.emplace_back();
+    lane.first = first;
+    lane.channels = count;
+    lane.converter.reset(src_new(converter_type(quality), count, &error));
+    lane.in.resize(std::size_t(max_chunk) * count);
+    lane.out.resize(std::size_t(max_output_) * count);
+    if (!lane.converter) throw std::runtime_error(what + ": " + src_strerror(error));
+  }
   latency_ = measure_latency();
 }
 
 void Resampler::reset() noexcept {
   progress_ = {};
-  if (converter_) src_reset(converter_.get());
+  for (Lane& lane : lanes_) src_reset(lane.converter.get());
 }
 
 void Resampler::push(const AudioChunk& chunk) noexcept {
@@ -105,18 +117,20 @@ void Resampler::push(const AudioChunk& chunk) noexcept {
   const Quotient origin = multiply_divide(in_origin, out_rate_, in_rate_);
   p.origin = origin.floor + (2 * origin.remainder >= in_rate_ ? 1 : 0);
   p.pushed += n;
-  if (!converter_) {
+  if (lanes_.empty()) {
     for (int c = 0; c < channels_; ++c) {
       std::copy_n(chunk.samples.row(c).data(), n, out_.data() + std::size_t(c) * out_stride_);
     }
     p.ready = n;
     return;
   }
-  for (int c = 0; c < channels_; ++c) {
-    const float* samples = chunk.samples.row(c).data();
-    for (int i = 0; i < n; ++i) in_[std::size_t(i) * channels_ + c] = samples[i];
+  for (Lane& lane : lanes_) {
+    for (int c = 0; c < lane.channels; ++c) {
+      const float* samples = chunk.samples.row(lane.first + c).data();
+      for (int i = 0; i < n; ++i) lane.in[std::size_t(i) * lane.channels + c] = samples[i];
+    }
   }
-  p.ready = convert(in_.data(), n, converted_.data(), max_output_);
+  p.ready = convert_all(n);
 }
 
 bool Resampler::pop(AudioChunk& chunk) noexcept {
@@ -125,16 +139,9 @@ bool Resampler::pop(AudioChunk& chunk) noexcept {
     const int n = std::min(p.zeros, max_chunk_);
     p.zeros -= n;
     const std::int64_t left = resampled_length(p.pushed, in_rate_, out_rate_) - p.produced;
-    p.ready =
-        int(std::min<std::int64_t>(left, convert(in_.data(), n, converted_.data(), max_output_)));
+    p.ready = int(std::min<std::int64_t>(left, convert_all(n)));
   }
   if (p.ready == 0) return false;
-  if (converter_) {
-    for (int c = 0; c < channels_; ++c) {
-      float* samples = out_.data() + std::size_t(c) * out_stride_;
-      for (int i = 0; i < p.ready; ++i) samples[i] = converted_[std::size_t(i) * channels_ + c];
-    }
-  }
   chunk = {{out_.data(), channels_, p.ready, out_stride_}, {p.origin + p.produced, out_rate_}};
   p.produced += p.ready;
   p.ready = 0;
@@ -147,21 +154,40 @@ void Resampler::flush() noexcept {
   Progress& p = progress_;
   if (p.flushed) return;
   p.flushed = true;
-  if (!converter_ || p.pushed == 0) return;
+  if (lanes_.empty() || p.pushed == 0) return;
   p.zeros = latency_;
-  std::fill(in_.begin(), in_.end(), 0.0f);
+  for (Lane& lane : lanes_) std::fill(lane.in.begin(), lane.in.end(), 0.0f);
+}
+
+int Resampler::convert_all(int n) noexcept {
+  int ready = 0;  // the same for all lanes: it depends on the counts alone
+  const auto run = [&](int l, int) {
+    Lane& lane = lanes_[std::size_t(l)];
+    const int made = convert(lane, n, max_output_);
+    for (int c = 0; c < lane.channels; ++c) {
+      float* samples = out_.data() + std::size_t(lane.first + c) * out_stride_;
+      for (int i = 0; i < made; ++i) samples[i] = lane.out[std::size_t(i) * lane.channels + c];
+    }
+    if (l == 0) ready = made;
+  };
+  if (lanes_.size() == 1) {
+    run(0, 0);
+  } else {
+    pool_->run(int(lanes_.size()), run);
+  }
+  return ready;
 }
 
 // src_process allocates nothing (libsamplerate 0.2.2, src_sinc.c) and computes each output from the
 // same buffered samples in the same order, however they came.
-int Resampler::convert(const float* in, int in_frames, float* out, int out_frames) noexcept {
+int Resampler::convert(Lane& lane, int in_frames, int out_frames) noexcept {
   SRC_DATA data = {};
-  data.data_in = in;
+  data.data_in = lane.in.data();
   data.input_frames = in_frames;
-  data.data_out = out;
+  data.data_out = lane.out.data();
   data.output_frames = out_frames;
   data.src_ratio = double(out_rate_) / in_rate_;
-  [[maybe_unused]] const int error = src_process(converter_.get(), &data);
+  [[maybe_unused]] const int error = src_process(lane.converter.get(), &data);
   assert(error == 0 && data.input_frames_used == in_frames);
   return int(data.output_frames_gen);
 }
@@ -170,13 +196,12 @@ int Resampler::convert(const float* in, int in_frames, float* out, int out_frame
 // sample; outputs in between wait for as many. So the promise is measured, not copied from the
 // library's tables.
 int Resampler::measure_latency() {
-  const float zero[kMostChannels] = {};
-  std::vector<float> out(std::size_t(kMostRatio + 2) * channels_);
+  Lane& lane = lanes_[0];
   int pushed = 0;
-  while (convert(zero, 1, out.data(), kMostRatio + 2) == 0) {
+  while (convert(lane, 1, max_output_) == 0) {
     if (++pushed > 1 << 20) throw std::runtime_error("libsamplerate gives no output");
   }
-  src_reset(converter_.get());
+  src_reset(lane.converter.get());
   return pushed;
 }
 

@@ -10,6 +10,10 @@
 
 struct SRC_STATE_tag;
 
+namespace runnel::engine {
+class ThreadPool;
+}
+
 namespace runnel::dsp {
 
 /// libsamplerate's band-limited sinc filters: the better, the longer (and slower).
@@ -25,9 +29,11 @@ enum class ResamplerQuality { kFast, kMedium, kBest };
 class Resampler {
  public:
   /// Throws std::invalid_argument unless the rates are positive and at most 256 times apart,
-  /// 1 ≤ channels ≤ 128 and max_chunk ≥ 1; std::runtime_error where libsamplerate fails.
+  /// 1 ≤ channels ≤ 128 and max_chunk ≥ 1; std::runtime_error where libsamplerate fails. The
+  /// channels are shared out to `pool`, which outlives this, may be null and changes no sample.
   Resampler(int in_rate_hz, int out_rate_hz, int channels, int max_chunk,
-            ResamplerQuality quality = ResamplerQuality::kMedium);
+            ResamplerQuality quality = ResamplerQuality::kMedium,
+            engine::ThreadPool* pool = nullptr);
 
   void push(const AudioChunk& chunk) noexcept;  // up to max_chunk samples, all channels
   bool pop(AudioChunk& chunk) noexcept;         // up to max_output() samples
@@ -52,7 +58,17 @@ class Resampler {
     void operator()(SRC_STATE_tag* converter) const noexcept;
   };
 
-  int convert(const float* in, int in_frames, float* out, int out_frames) noexcept;
+  /// Some of the channels, converted together.
+  struct Lane {
+    int first = 0, channels = 0;
+    std::unique_ptr<SRC_STATE_tag, Close> converter;
+    std::vector<float> in;   // [max_chunk, channels], interleaved
+    std::vector<float> out;  // [max_output, channels], interleaved
+  };
+
+  int convert(Lane& lane, int in_frames, int out_frames) noexcept;
+  /// n samples of every lane's `in` to out_; returns how many came out.
+  int convert_all(int n) noexcept;
   int measure_latency();
 
   int in_rate_;
@@ -61,11 +77,10 @@ class Resampler {
   int max_chunk_;
   int max_output_;
   int latency_ = 0;
-  std::unique_ptr<SRC_STATE_tag, Close> converter_;  // null at equal rates
-  std::vector<float> in_;                            // [max_chunk, channels], interleaved
-  std::vector<float> converted_;                     // [max_output, channels], interleaved
-  int out_stride_;                                   // of a channel in out_
-  AlignedVector<float> out_;                         // [channels, max_output]
+  engine::ThreadPool* pool_;
+  std::vector<Lane> lanes_;   // none at equal rates
+  int out_stride_;            // of a channel in out_
+  AlignedVector<float> out_;  // [channels, max_output]
 
   struct Progress {
     std::int64_t pushed = 0;    // input samples

@@ -21,9 +21,10 @@ void check_format(const char* who, const SeparatorFormat& format) {
   }
 }
 
-HeardInput::HeardInput(const SeparatorFormat& format, int model_rate_hz)
+HeardInput::HeardInput(const SeparatorFormat& format, int model_rate_hz, engine::ThreadPool* pool)
     : waiting_(format.channels, format.max_chunk),
-      down_(format.rate_hz, model_rate_hz, format.channels, std::min(format.max_chunk, kPiece)),
+      down_(format.rate_hz, model_rate_hz, format.channels, std::min(format.max_chunk, kPiece),
+            dsp::ResamplerQuality::kMedium, pool),
       rate_hz_(format.rate_hz) {}
 
 void HeardInput::push(const AudioChunk& chunk) noexcept {

@@ -16,8 +16,8 @@ void check_format(const char* who, const SeparatorFormat& format);
 
 class HeardInput {
  public:
-  /// Throws as dsp::Resampler does.
-  HeardInput(const SeparatorFormat& format, int model_rate_hz);
+  /// Throws as dsp::Resampler does, whose `pool` this is.
+  HeardInput(const SeparatorFormat& format, int model_rate_hz, engine::ThreadPool* pool = nullptr);
 
   /// Of up to format.max_chunk samples, after hear() has returned false.
   void push(const AudioChunk& chunk) noexcept;

@@ -20,6 +20,7 @@ class PaddedSegment final : public SegmentModel {
   int channels() const noexcept override { return model_->channels(); }
   int rate_hz() const noexcept override { return model_->rate_hz(); }
   int samples() const noexcept override { return samples_; }
+  engine::ThreadPool* pool() const noexcept override { return model_->pool(); }
   void run(MatrixView<const float> mix, StemSet wanted, MatrixView<float> out) noexcept override;
 
  private:

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/thread_pool.h"
 #include "engine/view.h"
 
 namespace runnel::models {
@@ -20,6 +21,8 @@ class SegmentModel {
   virtual int channels() const noexcept = 0;                           // of the mix and of a stem
   virtual int rate_hz() const noexcept = 0;
   virtual int samples() const noexcept = 0;  // of a segment
+  /// The threads of run(), for other work between two runs; null: it has none.
+  virtual engine::ThreadPool* pool() const noexcept { return nullptr; }
 
   /// mix: [channels, samples]. out: [stems · channels, samples], the channels of stem 0 first; only
   /// the rows of `wanted` stems are written, and what is needed for them alone is computed. Uses

@@ -22,6 +22,7 @@ class SegmentRunner {
 
   int samples() const noexcept { return samples_; }
   int rate_hz() const noexcept { return model_->rate_hz(); }
+  engine::ThreadPool* pool() const noexcept { return model_->pool(); }
   int stems() const noexcept { return int(model_->stems().size()); }
   StemSet wanted() const noexcept { return wanted_; }
   /// Wanted stems · channels of the stream, all channels of the first wanted stem first.

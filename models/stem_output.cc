@@ -5,12 +5,14 @@
 
 namespace runnel::models {
 
-StemOutput::StemOutput(const SeparatorFormat& format, int model_rate_hz, int stems, StemSet wanted)
+StemOutput::StemOutput(const SeparatorFormat& format, int model_rate_hz, int stems, StemSet wanted,
+                       engine::ThreadPool* pool)
     : rate_hz_(format.rate_hz),
       channels_(format.channels),
       stems_count_(stems),
       wanted_(wanted_stems(wanted, stems)),
-      up_(model_rate_hz, format.rate_hz, std::popcount(wanted_) * channels_, kBlock),
+      up_(model_rate_hz, format.rate_hz, std::popcount(wanted_) * channels_, kBlock,
+          dsp::ResamplerQuality::kMedium, pool),
       stems_(std::size_t(stems) * channels_ * up_.max_output()) {}
 
 void StemOutput::hand_over(MatrixView<const float> rows) noexcept {

@@ -23,8 +23,10 @@ class StemOutput {
  public:
   static constexpr int kBlock = 4096;  // most samples of one hand_over
 
-  /// Throws as dsp::Resampler does: there are at most 128 rows (wanted stems · channels).
-  StemOutput(const SeparatorFormat& format, int model_rate_hz, int stems, StemSet wanted);
+  /// Throws as dsp::Resampler does, whose `pool` this is: there are at most 128 rows (wanted stems
+  /// · channels).
+  StemOutput(const SeparatorFormat& format, int model_rate_hz, int stems, StemSet wanted,
+             engine::ThreadPool* pool = nullptr);
 
   /// The input got n samples more.
   void expect(SampleTime start, int n) noexcept { times_.push(start.index, n); }

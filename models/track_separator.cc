@@ -83,8 +83,8 @@ struct TrackSeparator::Impl {
         stride(stride_of(options, runner.samples())),
         delays(delays_of(options, runner.rate_hz())),
         normalization(checked(options.normalization, runner.groups().count())),
-        input(f, runner.rate_hz()),
-        output(f, runner.rate_hz(), runner.stems(), runner.wanted()),
+        input(f, runner.rate_hz(), runner.pool()),
+        output(f, runner.rate_hz(), runner.stems(), runner.wanted(), runner.pool()),
         statistics(runner.groups()),
         // The last segment and, where it is short, up to half of one before it.
         heard(f.channels, runner.samples() + runner.samples() / 2),

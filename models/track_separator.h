@@ -21,6 +21,7 @@ struct Normalization {
 /// The statistics of a whole track, in one pass and constant memory.
 class TrackStatistics {
  public:
+  /// The model outlives this.
   TrackStatistics(const SegmentModel& model, const SeparatorFormat& format);
   ~TrackStatistics();
   void push(const AudioChunk& chunk);  // up to format.max_chunk samples

@@ -6,7 +6,7 @@ namespace runnel::models {
 
 struct TrackStatistics::Impl {
   Impl(const SegmentModel& model, const SeparatorFormat& format)
-      : input(format, model.rate_hz()),
+      : input(format, model.rate_hz(), model.pool()),
         groups{format.channels, model.channels()},
         statistics(groups) {}
 

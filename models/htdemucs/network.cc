@@ -243,6 +243,8 @@ void Network::run(MatrixView<const float> mix, StemSet wanted, MatrixView<float>
 }
 const std::string& Network::label() const noexcept { return impl_->label; }
 bool Network::random_weights() const noexcept { return impl_->random; }
+engine::ThreadPool* Network::pool() const noexcept { return &impl_->executor.pool; }
+
 int Network::threads() const noexcept { return impl_->executor.pool.threads(); }
 const SegmentTimes& Network::last_times() const noexcept { return impl_->times; }
 

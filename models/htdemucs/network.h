@@ -36,6 +36,7 @@ class Network final : public SegmentModel {
   int channels() const noexcept override;
   int rate_hz() const noexcept override;
   int samples() const noexcept override;
+  engine::ThreadPool* pool() const noexcept override;
   /// Of a bag, models whose weight is 0 for every wanted stem aren't run.
   void run(MatrixView<const float> mix, StemSet wanted, MatrixView<float> out) noexcept override;
 

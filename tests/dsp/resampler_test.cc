@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/thread_pool.h"
 #include "tests/dsp/signals.h"
 
 namespace runnel::dsp {
@@ -73,6 +74,23 @@ TEST(Resampler, GivesTheSameBitsForAnyChunking) {
         EXPECT_TRUE(run(rates, audio, sizes) == whole)
             << rates.in << " to " << rates.out << " by " << sizes[0];
       }
+    }
+  }
+}
+
+TEST(Resampler, ThreadsChangeNoSample) {
+  engine::ThreadPool pool(3);
+  for (const int channels : {1, 2, 3, 8}) {
+    for (const Rates rates : {Rates{44100, 48000}, {48000, 16000}, {16000, 16000}}) {
+      const Audio audio = noise(channels, 5000, 2);
+      Resampler shared(rates.in, rates.out, channels, 700, kMedium, &pool);
+      Resampler alone(rates.in, rates.out, channels, 700, kMedium);
+      EXPECT_EQ(shared.latency_samples(), alone.latency_samples());
+      const Audio expected = run(alone, audio, {700, 1, 33});
+      EXPECT_TRUE(run(shared, audio, {700, 1, 33}) == expected) << channels << " channels";
+      alone.reset();
+      shared.reset();
+      EXPECT_TRUE(run(shared, audio, {700}) == run(alone, audio, {700}));
     }
   }
 }
