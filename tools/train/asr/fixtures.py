@@ -3,7 +3,7 @@
     python3 fixtures.py --tests ../../../tests/fixtures/asr \
         --demo ../../../assets/demo/captions.flac \
         --model ../../../assets/models/moonshine-runnel-en
-    python3 fixtures.py --everyday sets --corpus C --tokenizer T
+    python3 fixtures.py --everyday sets --corpus C --tokenizer T [--engines E]
 
 The first form also writes expected.json: what transformers makes of each
 recording with the model (greedy, float32 arithmetic, attention mask given).
@@ -52,21 +52,10 @@ DEMO = [
 ]
 
 
-class Speakers:
-    """The three engines; espeak-ng's variants are the same every time."""
-
-    def __init__(self):
-        self.espeak, self.flite = voices.Espeak("/tmp", 5), voices.Flite()
-
-    def say(self, engine, voice, text, rng):
-        """int16 clip, trimmed."""
-        if engine == "espeak":
-            spoken = self.espeak.speak(text, voice, rng)
-        elif engine == "flite":
-            spoken = self.flite.speak(text, voice, rng)
-        else:
-            spoken = voices.festival(text, voice, rng)
-        return voices.trimmed(voices.resample(*spoken))
+def said(speakers, name, text, rng):
+    """int16 clip, trimmed; the very voice."""
+    spoken, voice = speakers.speak(text, name, rng)
+    return voices.trimmed(voices.resample(*spoken)), voice
 
 
 class Middle(random.Random):
@@ -139,17 +128,13 @@ def everyday(args):
     tokenizer = Tokenizer.from_file(args.tokenizer)
     here = pathlib.Path(__file__).parent
     lines = (here / "everyday.txt").read_text().splitlines()
-    speakers, rng = Speakers(), random.Random(8)
+    speakers, rng = voices.Speakers(5, args.engines), random.Random(8)
     args.everyday.mkdir(parents=True, exist_ok=True)
-    for name in voices.TESTS:
-        engine, _, voice = name.partition(":")
+    for name in voices.test_names(args.engines):
         shard = voices.Shard(tokenizer)
         for text in lines:
-            chosen = voice
-            if engine == "espeak":
-                chosen = speakers.espeak.voice(
-                    rng, None if voice == "trained" else voice)
-            shard.add(speakers.say(engine, chosen, text, rng), text, chosen)
+            clip, voice = said(speakers, name, text, rng)
+            shard.add(clip, text, voice)
         shard.write(args.everyday / (name.replace(":", "-") + ".npz"))
         print(name, len(lines), flush=True)
 
@@ -160,6 +145,7 @@ def main():
     parser.add_argument("--demo", type=pathlib.Path)
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--everyday", type=pathlib.Path)
+    parser.add_argument("--engines", type=pathlib.Path)
     parser.add_argument("--corpus")
     parser.add_argument("--tokenizer")
     args = parser.parse_args()
@@ -167,17 +153,17 @@ def main():
         everyday(args)
         return
     import soundfile
-    speakers = Speakers()
+    speakers = voices.Speakers(5)
     args.tests.mkdir(parents=True, exist_ok=True)
     lines, files = [], []
     for name, engine, voice, text in CLIPS:
-        clip = speakers.say(engine, voice, text, Middle(1))
+        clip, _ = said(speakers, f"{engine}:{voice}", text, Middle(1))
         path = args.tests / (name + ".flac")
         soundfile.write(path, framed([(clip, 0.5)]), RATE, "PCM_16")
         lines.append(f"{name}.flac\t{engine}:{voice}\t{text}")
         files.append(path)
     (args.tests / "transcripts.tsv").write_text("\n".join(lines) + "\n")
-    parts = [(speakers.say("flite", voice, text, Middle(1)), pause)
+    parts = [(said(speakers, "flite:" + voice, text, Middle(1))[0], pause)
              for voice, text, pause in DEMO]
     soundfile.write(args.demo, framed(parts), RATE, "PCM_16")
     args.demo.with_suffix(".txt").write_text(

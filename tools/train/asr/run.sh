@@ -1,7 +1,8 @@
 #!/bin/bash
 # run.sh FOLDER [options of train.py]: voices and training side by side on one machine, until the
-# training ends. FOLDER holds corpus.json.gz and folder/ (corpus.py, tokenizer.py); it gets bank/,
-# tests/ and run/. Put it on a file system in memory (/dev/shm). VOICES: how many processes speak.
+# training ends. FOLDER holds corpus.json.gz, folder/ (corpus.py, tokenizer.py) and, if there are
+# to be more voices, engines/ (engines.sh); it gets bank/, tests/ and run/. Put it on a file system
+# in memory (/dev/shm). VOICES: how many processes speak.
 set -euo pipefail
 code=$(cd "$(dirname "$0")" && pwd)
 cd "$1"
@@ -10,6 +11,7 @@ voices=${VOICES:-$(($(nproc) - 1))}
 export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 texts=(--corpus corpus.json.gz --tokenizer folder/tokenizer.json)
+[[ ! -d engines ]] || texts+=(--engines engines)
 mkdir -p bank tests run
 setsid python3 "$code/voices.py" "${texts[@]}" --out bank --workers "$voices" --seed "${SEED:-1}" \
   --keep 300 >voices.log 2>&1 &

@@ -1,14 +1,15 @@
 """Synthesise clips without end: many workers, shards in a folder.
 
     python3 voices.py --corpus C --tokenizer folder/tokenizer.json \
-        --out /dev/shm/bank --workers 15 --seed 1
+        --out /dev/shm/bank --workers 15 --seed 1 [--engines engines]
     python3 voices.py ... --test --count 100 --out tests
 
-Engines: espeak-ng and flite through their libraries (no process a clip),
-festival by its program (tests only: the whole engine is held out).  A shard
-is an .npz: audio (int16, 16 kHz, clips end to end, trimmed, RMS 0.05), start,
-tokens and letters with their starts, voice names.  `--keep` bounds how many
-unread shards lie there; the trainer deletes what it has read.
+Engines: espeak-ng, flite and those of `engines.py` through their libraries
+(no process a clip), festival by its program (tests only: the whole engine is
+held out).  A shard is an .npz: audio (int16, 16 kHz, clips end to end,
+trimmed, RMS 0.05), start, tokens and letters with their starts, voice names.
+`--keep` bounds how many unread shards lie there; the trainer deletes what it
+has read.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import wave
 import numpy as np
 from scipy import fft
 
+import engines
 from texts import Texts
 
 RATE = 16000
@@ -263,6 +265,59 @@ def festival(text, voice, rng):
     return np.frombuffer(raw, "<i2") / 32768.0, rate
 
 
+def people(folder):
+    """{engine:voice: weight} of the human voices."""
+    names = {"flite:" + v: w for v, w in FLITE.items()}
+    return names | (engines.found(folder) if folder else {})
+
+
+def test_names(folder):
+    """Names of the sets of clips for tests."""
+    old = ["flite:" + v for v in FLITE]
+    # New ones at the end, so that the other sets keep their texts.
+    return (["espeak:trained", *old, "espeak:accent", "espeak:variant"]
+            + ["festival:" + v for v in FESTIVAL]
+            + [v for v in people(folder) if v not in old])
+
+
+class Speakers:
+    """Every engine, started when it first speaks; names are engine:voice.
+
+    espeak:trained, espeak:accent and espeak:variant draw one of many.
+    """
+
+    def __init__(self, seed, folder=None):
+        self.start = {"espeak": lambda: Espeak("/tmp", seed), "flite": Flite,
+                      "rhvoice": lambda: engines.RHVoice(folder),
+                      "pico": lambda: engines.Pico(folder)}
+        self.engines = {}
+        self.people = people(folder)
+        # The more people there are, the more of the clips are theirs.
+        self.share = 0.65 if len(self.people) > len(FLITE) else 0.5
+
+    def draw(self, rng):
+        """Name of a voice for training."""
+        if rng.random() < self.share:
+            return rng.choices([*self.people], self.people.values())[0]
+        return "espeak:trained"
+
+    def speak(self, text, name, rng):
+        """-> (float samples, rate) or None; name of the very voice."""
+        engine, _, voice = name.partition(":")
+        if engine == "festival":
+            return festival(text, voice, rng), voice
+        if engine not in self.engines:
+            self.engines[engine] = self.start[engine]()
+        speaker = self.engines[engine]
+        if name in ("espeak:trained", "espeak:accent", "espeak:variant"):
+            voice = speaker.voice(rng, None if voice == "trained" else voice)
+        return speaker.speak(text, voice, rng), voice
+
+    def close(self):
+        if "espeak" in self.engines:
+            shutil.rmtree(self.engines["espeak"].home, ignore_errors=True)
+
+
 def letters(text):
     """Text -> indices for CTC; what is no letter is left out."""
     low = text.lower()
@@ -314,8 +369,7 @@ def worker(args, index, seed):
     os.nice(5)
     texts, tokenizer = load(args, seed)
     rng = random.Random(seed * 31 + 7)
-    espeak, flite = Espeak("/tmp", seed), Flite()
-    names, weights = list(FLITE), list(FLITE.values())
+    speakers = Speakers(seed, args.engines)
     made = 0
     while True:
         while len(list(args.out.glob("*.npz"))) >= args.keep:
@@ -324,12 +378,7 @@ def worker(args, index, seed):
         for _ in range(16 if made < 2 else args.clips):
             text = texts.draw()
             try:
-                if rng.random() < 0.5:
-                    voice = espeak.voice(rng)
-                    spoken = espeak.speak(text, voice, rng)
-                else:
-                    voice = rng.choices(names, weights)[0]
-                    spoken = flite.speak(text, voice, rng)
+                spoken, voice = speakers.speak(text, speakers.draw(rng), rng)
             except (ValueError, OSError):
                 continue
             if spoken is None or len(spoken[0]) < 1000:
@@ -349,23 +398,12 @@ def test_job(job):
     args, name, seed, count = job
     texts, _ = load(args, seed, True)
     rng = random.Random(seed)
-    engine, _, voice = name.partition(":")
-    speaker = None
-    if engine == "espeak":
-        speaker = Espeak("/tmp", seed)
-    if engine == "flite":
-        speaker = Flite()
+    speakers = Speakers(seed, args.engines)
     made = []
     for _ in range(count):
         text = texts.draw()
         try:
-            if engine == "espeak":
-                v = speaker.voice(rng, None if voice == "trained" else voice)
-                spoken = speaker.speak(text, v, rng)
-            elif engine == "flite":
-                spoken = speaker.speak(text, voice, rng)
-            else:
-                spoken = festival(text, voice, rng)
+            spoken, voice = speakers.speak(text, name, rng)
             x = trimmed(resample(*spoken))
         except (OSError, ValueError, TypeError, EOFError, wave.Error,
                 subprocess.SubprocessError) as error:
@@ -373,20 +411,14 @@ def test_job(job):
             continue
         if x is not None and len(x) < 20 * RATE:
             made.append((x, text, voice))
-    if speaker and engine == "espeak":
-        shutil.rmtree(speaker.home, ignore_errors=True)
+    speakers.close()
     return name, made
-
-
-TESTS = (["espeak:trained"] + ["flite:" + v for v in FLITE]
-         + ["espeak:accent", "espeak:variant"]
-         + ["festival:" + v for v in FESTIVAL])
 
 
 def test_sets(args):
     """Write one shard a test set; every set has texts of its own."""
     jobs, parts = [], max(1, args.count // 20)
-    for index, name in enumerate(TESTS):
+    for index, name in enumerate(test_names(args.engines)):
         for part in range(parts):
             jobs.append((args, name, args.seed * 100000 + index * 100 + part,
                          args.count // parts))
@@ -410,6 +442,7 @@ def main():
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--engines", type=pathlib.Path)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clips", type=int, default=64)
