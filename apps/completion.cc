@@ -1,7 +1,9 @@
 // `runnel completion SHELL`: scripts made from the command line's own tree, so they cannot age.
 
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "apps/subcommand.h"
 

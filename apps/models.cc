@@ -1,5 +1,6 @@
 #include "apps/models.h"
 
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>

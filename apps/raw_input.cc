@@ -1,6 +1,6 @@
 #include "apps/raw_input.h"
 
-#include "apps/subcommand.h"
+#include <CLI/CLI.hpp>
 
 namespace runnel::apps {
 

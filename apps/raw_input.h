@@ -1,9 +1,9 @@
 // The flags that describe raw samples on standard input.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
+#include "apps/subcommand.h"
 #include "rt/source.h"
 
 namespace runnel::apps {

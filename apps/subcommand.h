@@ -1,9 +1,14 @@
 // What every subcommand gives to the command line.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <stdexcept>
+
+namespace CLI {
+class App;
+class Option;
+class Validator;
+}  // namespace CLI
 
 namespace runnel::apps {
 

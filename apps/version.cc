@@ -1,6 +1,7 @@
 #include "apps/version.h"
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "engine/isa.h"
 

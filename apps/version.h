@@ -1,7 +1,7 @@
 // What this program is made of, for --version and for every report.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace runnel::apps {

@@ -22,8 +22,8 @@ packages=(g++ cmake ninja-build pkg-config libeigen3-dev libspdlog-dev libhwy-de
   nlohmann-json3-dev libfftw3-dev libsamplerate0-dev libsndfile1-dev portaudio19-dev
   libconcurrentqueue-dev zlib1g-dev)
 if [[ $tests == ON ]]; then
-  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format pulseaudio pulseaudio-utils
-    libasound2-plugins sox)
+  packages+=(ccache libgtest-dev libgmock-dev libbenchmark-dev clang-format pulseaudio
+    pulseaudio-utils libasound2-plugins sox)
 fi
 
 missing=()

@@ -1,5 +1,6 @@
 #include "apps/bench/bench.h"
 
+#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "apps/subcommand.h"

@@ -1,7 +1,7 @@
 // `runnel bench`: how fast the models and their kernels run on this machine.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

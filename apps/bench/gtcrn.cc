@@ -2,6 +2,7 @@
 
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "apps/bench/bench.h"
 #include "apps/separate/live_report.h"

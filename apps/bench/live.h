@@ -1,7 +1,6 @@
 // `runnel bench live`: the six figures of live captions, many streams at once, an hour of them.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>

@@ -1,7 +1,7 @@
 // Drawings of the page of `runnel bench live`.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 
 #include "apps/bench/live_page_parts.h"
 #include "apps/transcribe/transcript_json.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "apps/bench/accelerated_run.h"
 #include "apps/bench/live.h"

@@ -1,6 +1,7 @@
 #include "apps/bench/measure.h"
 
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstring>

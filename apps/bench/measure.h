@@ -3,7 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -53,9 +53,9 @@ Times measure(double budget_s, int least, const Work& work) {
 /// `rounds` times, after one to warm up.
 template <class Work>
 Times measure_rounds(int rounds, const Work& work) {
-  std::vector<double> seconds(std::size_t(rounds) + 1);
+  time_once(work);
+  std::vector<double> seconds(std::size_t(rounds), 0.0);
   for (double& s : seconds) s = time_once(work);
-  seconds.erase(seconds.begin());
   return times_of(seconds);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "apps/bench/bench.h"
 #include "apps/bench/moonshine_cost.h"

@@ -1,6 +1,7 @@
 #include "apps/bench/op.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "apps/text.h"
 

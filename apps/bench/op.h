@@ -1,7 +1,7 @@
 // A line of `runnel bench ops` and `runnel bench whisper`: a time, and what bounds it.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -1,6 +1,7 @@
 // `runnel bench --streams N`: live streams on one thread, open loop.
 
 #include <sched.h>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 #include <vector>

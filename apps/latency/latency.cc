@@ -1,8 +1,10 @@
 #include "apps/latency/latency.h"
 
+#include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "apps/subcommand.h"

@@ -1,7 +1,7 @@
 // `runnel latency`: how late the audio comes back, from the device or through the pipeline.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace runnel::apps {

@@ -1,5 +1,7 @@
 // `runnel latency --pipeline`: the live path on a paced source, stage by stage.
 
+#include <nlohmann/json.hpp>
+
 #include "apps/latency/latency.h"
 #include "apps/separate/live_report.h"
 #include "apps/separate/separation_model.h"

@@ -1,5 +1,6 @@
 // The command line of `runnel separate`: the names that users of Demucs know.
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 
 #include "apps/separate/separate.h"

@@ -1,5 +1,7 @@
 #include "apps/separate/live_report.h"
 
+#include <nlohmann/json.hpp>
+
 #include "apps/text.h"
 #include "apps/version.h"
 #include "models/separator.h"

@@ -1,7 +1,7 @@
 // The numbers of a run, as JSON for --stats and as lines for people.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "apps/separate/live_separation.h"

@@ -1,6 +1,7 @@
 // `runnel separate mic`: from an input device to an output device, files, or both.
 
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <memory>

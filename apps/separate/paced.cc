@@ -1,6 +1,7 @@
 // `runnel separate --realtime FILE`: at 1× through the live path.
 
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include "apps/separate/live_meter.h"
 #include "apps/separate/live_report.h"

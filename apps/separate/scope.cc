@@ -1,5 +1,6 @@
 // Which options of `runnel separate` count for which model and way of running.
 
+#include <CLI/CLI.hpp>
 #include <string_view>
 
 #include "apps/separate/separate.h"

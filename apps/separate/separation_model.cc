@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "apps/separate/derived_stems.h"
 #include "apps/separate/output_plan.h"

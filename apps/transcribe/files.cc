@@ -2,6 +2,7 @@
 // written before the next is decoded.
 
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include <atomic>
 #include <chrono>

@@ -1,6 +1,7 @@
 // The command line of `runnel transcribe`: the names that users of openai-whisper and
 // faster-whisper know, with dashes.
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>

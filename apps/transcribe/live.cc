@@ -1,6 +1,8 @@
 // `runnel transcribe mic`, and --stream and --realtime for files and pipes: inputs side by side.
 
 #include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <memory>

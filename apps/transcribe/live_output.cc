@@ -2,6 +2,8 @@
 
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,7 @@
 #include "apps/transcribe/live_session.h"
 
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 
@@ -77,6 +78,10 @@ void LiveSession::finish(bool complete) {
   if (counters.input_dropped == 0) return;
   spdlog::warn("{}: {:.2f} s of audio were lost, because decoding was too slow for too long",
                name(), double(counters.input_dropped) / path_->rate_hz());
+}
+
+std::string LiveSession::table() const {
+  return live_figures_table(stats_.json(run_totals(*path_)));
 }
 
 nlohmann::ordered_json LiveSession::stats() const {

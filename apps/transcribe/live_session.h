@@ -4,7 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -44,7 +44,7 @@ class LiveSession {
   std::string warning() const { return input_->warning(); }
   std::string failure() const { return input_->failure(); }
   nlohmann::ordered_json stats() const;
-  std::string table() const { return live_figures_table(stats_.json(run_totals(*path_))); }
+  std::string table() const;
 
  private:
   void end_input();

@@ -1,6 +1,7 @@
 #include "apps/transcribe/live_stats.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "apps/memory_use.h"
 #include "apps/text.h"

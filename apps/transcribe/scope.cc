@@ -1,5 +1,6 @@
 // Which options of `runnel transcribe` count for which model and way of running.
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string_view>
 

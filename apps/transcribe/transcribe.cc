@@ -1,8 +1,10 @@
 #include "apps/transcribe/transcribe.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "apps/subcommand.h"

@@ -1,6 +1,7 @@
 #include "apps/transcribe/transcript_json.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "apps/version.h"
 

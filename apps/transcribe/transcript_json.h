@@ -1,7 +1,7 @@
 // Transcripts as JSON: the same keys in files, lines and live events.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "models/transcript.h"
