@@ -26,8 +26,16 @@ function(runnel_library room)
 endfunction()
 
 # One test program a room; the working directory is the source tree, so fixtures have short paths.
+# THREADS: the sources where threads meet; ThreadSanitizer builds only these.
 function(runnel_test room)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;THREADS;LINK" ${ARGN})
+  if(RUNNEL_SANITIZE STREQUAL "thread")
+    set(ARG_SOURCES)
+  endif()
+  list(APPEND ARG_SOURCES ${ARG_THREADS})
+  if(NOT ARG_SOURCES)
+    return()
+  endif()
   add_executable(${room}_tests ${ARG_SOURCES})
   runnel_configure(${room}_tests)
   target_link_libraries(${room}_tests PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 
 #include "engine/view.h"
 
@@ -39,5 +41,8 @@ class StemSeparator {
   /// Model steps run since the start or reset.
   virtual std::int64_t steps() const noexcept = 0;
 };
+
+/// Makes a separator for audio of a format. Throws std::invalid_argument.
+using SeparatorFactory = std::function<std::unique_ptr<StemSeparator>(const SeparatorFormat&)>;
 
 }  // namespace runnel::models

@@ -117,8 +117,8 @@ double compression_level(int rate_hz, int kbps) {
   return std::clamp((most - kbps) / (most - least), 0.0, 1.0);
 }
 
-/// MPEG 1, 2 and 2.5 (ISO/IEC 11172-3, 13818-3). Asked here: libsndfile 1.2.0 leaks its encoder when
-/// that refuses a rate.
+/// MPEG 1, 2 and 2.5 (ISO/IEC 11172-3, 13818-3). Asked here: libsndfile 1.2.0 leaks its encoder
+/// when that refuses a rate.
 bool mp3_takes(int rate_hz, int channels) {
   constexpr std::array kRates = {8000,   11'025, 12'000, 16'000, 22'050,
                                  24'000, 32'000, 44'100, 48'000};

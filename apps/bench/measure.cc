@@ -1,11 +1,11 @@
 #include "apps/bench/measure.h"
 
 #include <unistd.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "apps/text.h"
 #include "engine/kernels/amx.h"

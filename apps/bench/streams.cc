@@ -1,9 +1,9 @@
 // `runnel bench --streams N`: live streams on one thread, open loop.
 
 #include <sched.h>
-#include <nlohmann/json.hpp>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "apps/bench/bench.h"

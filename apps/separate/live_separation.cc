@@ -54,7 +54,7 @@ void mix_channels(const AudioChunk& from, int channels, float* interleaved) noex
 
 }  // namespace
 
-LiveSeparation::LiveSeparation(const SeparatorFactory& make, int rate_hz, int channels,
+LiveSeparation::LiveSeparation(const models::SeparatorFactory& make, int rate_hz, int channels,
                                const LiveOptions& options, StemWriter* recording)
     : options_(options),
       rate_hz_(rate_hz),

@@ -9,7 +9,6 @@
 #include <optional>
 #include <vector>
 
-#include "apps/separate/separation_model.h"
 #include "apps/separate/stem_writer.h"
 #include "apps/timeline.h"
 #include "dsp/resampler.h"
@@ -89,7 +88,7 @@ class LiveSeparation {
  public:
   /// `recording` may be null (nothing is written) and outlives this. Throws what `make` throws,
   /// and std::invalid_argument if its stems are not those of `recording`.
-  LiveSeparation(const SeparatorFactory& make, int rate_hz, int channels,
+  LiveSeparation(const models::SeparatorFactory& make, int rate_hz, int channels,
                  const LiveOptions& options, StemWriter* recording);
   /// Stops; what is queued is lost unless end_input() and wait() came before.
   ~LiveSeparation();

@@ -1,10 +1,10 @@
 // `runnel separate mic`: from an input device to an output device, files, or both.
 
 #include <spdlog/spdlog.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "apps/separate/live_meter.h"
 #include "apps/separate/live_report.h"

@@ -16,18 +16,14 @@
 
 namespace runnel::apps {
 
-/// Makes a separator for audio of a format. Throws std::invalid_argument.
-using SeparatorFactory =
-    std::function<std::unique_ptr<models::StemSeparator>(const models::SeparatorFormat&)>;
-
 struct SeparationModel {
   std::string name;   // of the results' folder
   std::string label;  // what was loaded, for messages
   bool random_weights = false;
-  std::vector<std::string> stems;    // what separators hand out, in their order
-  std::vector<std::string> written;  // those of them that are written
-  int played = 0;                    // the number of the one that is played live
-  SeparatorFactory separators;       // all on the same weights
+  std::vector<std::string> stems;       // what separators hand out, in their order
+  std::vector<std::string> written;     // those of them that are written
+  int played = 0;                       // the number of the one that is played live
+  models::SeparatorFactory separators;  // all on the same weights
 
   /// A first pass over a track for its levels, and separators that know them. Null: none is needed.
   std::function<std::unique_ptr<models::TrackStatistics>(const models::SeparatorFormat&)>

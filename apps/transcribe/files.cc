@@ -2,12 +2,12 @@
 // written before the next is decoded.
 
 #include <spdlog/spdlog.h>
-#include <nlohmann/json.hpp>
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "apps/memory_use.h"

@@ -1,12 +1,12 @@
 // `runnel transcribe mic`, and --stream and --realtime for files and pipes: inputs side by side.
 
 #include <spdlog/spdlog.h>
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 
 #include "apps/subcommand.h"
 #include "apps/text.h"

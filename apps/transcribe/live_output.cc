@@ -2,11 +2,10 @@
 
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "apps/text.h"
 #include "apps/transcribe/transcript_console.h"

@@ -1,9 +1,9 @@
 #include "apps/transcribe/live_session.h"
 
 #include <spdlog/spdlog.h>
-#include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "rt/clock.h"
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "apps/separate/separation_model.h"
 #include "models/stem_separator.h"
 
 namespace runnel::apps::testing {
@@ -66,7 +65,7 @@ class FakeSeparator : public models::StemSeparator {
   std::int64_t steps_ = 0;
 };
 
-inline SeparatorFactory fake_separators(int stems, int hop) {
+inline models::SeparatorFactory fake_separators(int stems, int hop) {
   return [stems, hop](const models::SeparatorFormat& format) {
     return std::make_unique<FakeSeparator>(format, stems, hop);
   };

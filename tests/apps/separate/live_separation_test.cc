@@ -11,6 +11,7 @@
 
 #include "apps/synthetic_source.h"
 #include "models/catalog.h"
+#include "models/separator.h"
 #include "rt/clock.h"
 #include "rt/pump.h"
 #include "tests/apps/separate/fake_separator.h"
@@ -24,8 +25,11 @@ constexpr std::int64_t kPollNs = 5'000'000;
 
 constexpr int kSpeech = 0;
 
-SeparatorFactory separators() {
-  return gtcrn_separation(std::string(models::kDefaultSeparator), {}).separators;
+models::SeparatorFactory separators() {
+  const auto weights = models::load_separator(std::string(models::kDefaultSeparator));
+  return [weights](const models::SeparatorFormat& format) {
+    return std::make_unique<models::Separator>(weights, format);
+  };
 }
 
 /// Keeps what is written.
