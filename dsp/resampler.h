@@ -30,7 +30,8 @@ class Resampler {
  public:
   /// Throws std::invalid_argument unless the rates are positive and at most 256 times apart,
   /// 1 ≤ channels ≤ 128 and max_chunk ≥ 1; std::runtime_error where libsamplerate fails. The
-  /// channels are shared out to `pool`, which outlives this, may be null and changes no sample.
+  /// channels are shared out to `pool`, which outlives this, may be null and changes no sample; not
+  /// in a live step, since a pool of several threads has a lock.
   Resampler(int in_rate_hz, int out_rate_hz, int channels, int max_chunk,
             ResamplerQuality quality = ResamplerQuality::kMedium,
             engine::ThreadPool* pool = nullptr);
