@@ -27,11 +27,10 @@ class Bank:
     def __init__(self, hours, device):
         self.size = int(hours * 3600 * RATE)
         self.audio = torch.zeros(self.size, dtype=torch.int16, device=device)
-        self.place, self.shards, self.total = 0, [], 0
-        self.order, self.lengths, self.held = [], [], 0.0
+        self.place, self.total = 0, 0
 
     def add(self, path):
-        """Take one shard in; returns its number of samples."""
+        """Take one shard in; returns what an `Index` wants to know of it."""
         with np.load(path) as data:
             audio, start = data["audio"], data["start"]
             tokens, token_start = data["tokens"], data["token_start"]
@@ -39,8 +38,6 @@ class Bank:
         if self.place + len(audio) > self.size:
             self.place = 0
         begin, end = self.place, self.place + len(audio)
-        self.shards = [s for s in self.shards
-                       if s["end"] <= begin or s["begin"] >= end]
         self.audio[begin:end] = torch.from_numpy(audio).to(self.audio.device)
         clips = []
         for i in range(len(start) - 1):
@@ -48,20 +45,12 @@ class Bank:
                 int(start[i + 1] - start[i]), begin + int(start[i]),
                 tokens[token_start[i]:token_start[i + 1]].tolist(),
                 marks[mark_start[i]:mark_start[i + 1]].tolist()))
-        self.shards.append({"begin": begin, "end": end, "clips": clips})
         self.place = end
         self.total += len(audio)
-        return len(audio)
-
-    def refresh(self):
-        """Sort the clips that are there by length."""
-        order = [c for s in self.shards for c in s["clips"]]
-        order.sort(key=lambda c: c[0])
-        self.order, self.lengths = order, [c[0] for c in order]
-        self.held = sum(self.lengths) / RATE / 3600
+        return {"begin": begin, "end": end, "clips": clips}
 
     def hours(self):
-        return self.held
+        return min(self.total, self.size) / RATE / 3600
 
     def speech(self, count, n):
         """Random pieces [count, n] for babble."""
@@ -72,20 +61,39 @@ class Bank:
         return self.audio[begin + t].float() / 32768
 
 
+class Index:
+    """The clips of a bank by length: (length, begin, tokens, letters)."""
+
+    def __init__(self):
+        self.shards, self.order, self.lengths = [], [], []
+
+    def add(self, shard):
+        """Note a shard of `Bank.add`, and what it has pushed out."""
+        self.shards = [s for s in self.shards if s["end"] <= shard["begin"]
+                       or s["begin"] >= shard["end"]]
+        self.shards.append(shard)
+
+    def refresh(self):
+        """Sort the clips that are there."""
+        self.order = [c for s in self.shards for c in s["clips"]]
+        self.order.sort(key=lambda c: c[0])
+        self.lengths = [c[0] for c in self.order]
+
+
 class Composer:
     """Chooses clips for rows of `frames` encoder frames."""
 
-    def __init__(self, bank, seed):
-        self.bank, self.rng = bank, random.Random(seed)
+    def __init__(self, index, seed):
+        self.index, self.rng = index, random.Random(seed)
 
     def pick(self, low, high):
         """A clip whose length in samples is in [low, high], or None."""
-        lengths = self.bank.lengths
+        lengths = self.index.lengths
         a = bisect.bisect_left(lengths, low)
         b = bisect.bisect_right(lengths, high)
         if b <= a:
             return None
-        return self.bank.order[self.rng.randrange(a, b)]
+        return self.index.order[self.rng.randrange(a, b)]
 
     def row(self, frames):
         """[(begin, length, offset, gain)], speed, tokens, letters."""
@@ -180,6 +188,19 @@ class Composer:
                 "sizes": np.array(sizes, np.int64)}
 
 
+def between(x, place, dim):
+    """x read at fractional places along a dimension, linearly."""
+    low = place.long()
+    part = place - low
+    return x.gather(dim, low) * (1 - part) + x.gather(dim, low + 1) * part
+
+
+def level_ratio(x, y):
+    """What gives y the level of x: [count, 1]."""
+    return ((x.square().mean(1, keepdim=True) + 1e-12)
+            / (y.square().mean(1, keepdim=True) + 1e-12)).sqrt()
+
+
 class Augment:
     """Turns composed rows into noisy signals, all on the GPU."""
 
@@ -251,7 +272,9 @@ class Augment:
         h[:, 0] = 1
         return h
 
-    def filtered(self, x, h):
+    def roomy(self, x):
+        """In rooms."""
+        h = self.rooms(len(x))
         size = (x.shape[1] + h.shape[1] + 8191) // 8192 * 8192
         y = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(h, size),
                             size)
@@ -263,7 +286,7 @@ class Augment:
         spec = torch.fft.rfft(x)
         hz = torch.linspace(0, RATE / 2, spec.shape[1], device=self.device)
         points = 9
-        spread = self.uniform(0, 6, count, 1)
+        spread = self.uniform(0, 8, count, 1)
         db = torch.randn(count, points, device=self.device,
                          generator=self.rng) * spread
         place = (hz.clamp(min=60) / 60).log() / math.log(8000 / 60)
@@ -277,10 +300,11 @@ class Augment:
         gain = 10 ** (db / 20)
         gain = gain / (1 + (hz / top) ** 16).sqrt()
         gain = gain / (1 + (floor / hz.clamp(min=1)) ** 8).sqrt()
-        centre = self.uniform(200, 6000, count, 1)
-        width = torch.where(self.uniform(0, 1, count, 1) < 0.3,
-                            centre * self.uniform(0.05, 0.25, count, 1), 0.0)
-        gain = gain * ((hz - centre).abs() >= width)
+        for _ in range(2):
+            centre = 200 * 35 ** self.uniform(0, 1, count, 1)
+            width = torch.where(self.uniform(0, 1, count, 1) < 0.4, centre
+                                * self.uniform(0.05, 0.3, count, 1), 0.0)
+            gain = gain * ((hz - centre).abs() >= width)
         return torch.fft.irfft(spec * gain, n=n)
 
     def vocoded(self, x):
@@ -296,6 +320,124 @@ class Augment:
                                               phase * depth),
                            size, size // 4, window=window, length=x.shape[1])
 
+    def curve(self, count, points, n, spread):
+        """Smooth random curves [count, n] around nought."""
+        knots = torch.randn(count, 1, points, device=self.device,
+                            generator=self.rng) * spread[..., None]
+        return torch.nn.functional.interpolate(
+            knots, n, mode="linear", align_corners=True)[:, 0]
+
+    def cepstrum(self, power):
+        """The first 2.9 ms of the cepstrum: [count, 47, frames]; soft end
+        at 1.2 to 2.5 ms."""
+        c = torch.fft.irfft(power.log(), dim=1)[:, :47]
+        t = torch.arange(c.shape[1], device=self.device)
+        cut = self.uniform(20, 40, len(c), 1)
+        return c * torch.sigmoid((cut - t) / 2)[..., None]
+
+    def envelope(self, cepstrum, bins):
+        """Logarithm of the amplitudes: [count, bins, frames]."""
+        k = torch.arange(cepstrum.shape[1], device=self.device)
+        hz = torch.arange(bins, device=self.device)[:, None]
+        basis = torch.cos(math.pi * k * hz / (bins - 1))
+        basis[:, 0] = 0.5
+        return basis @ cepstrum
+
+    def stranger(self, cepstrum):
+        """The cepstrum of somebody else: every sound moves, each its own way
+        but the same one throughout a row, by a small random network."""
+        count, size, units = len(cepstrum), 24, 16
+        c = cepstrum[:, 1:size + 1]
+        scale = c.std((0, 2), keepdim=True) + 1e-4
+
+        def matrix(rows, columns):
+            return torch.randn(count, rows, columns, device=self.device,
+                               generator=self.rng) / columns ** 0.5
+
+        moved = matrix(size, units) @ torch.tanh(
+            matrix(units, size) @ (c / scale) * 1.5 + matrix(units, 1))
+        far = self.uniform(0, 1.3, count, 1, 1)
+        new = cepstrum.clone()
+        new[:, 1:size + 1] += far * scale * (
+            moved - moved.mean(2, keepdim=True) * 0.5)
+        return new
+
+    def bend(self, shape):
+        """The bin to read for each bin of a bent frequency axis, [count,
+        bins, frames], perhaps beyond the last."""
+        count, bins, frames = shape
+        slope = self.curve(count, 6, bins, self.uniform(0, 0.1, count, 1))
+        slope = torch.exp(slope + self.uniform(-0.2, 0.2, count, 1))
+        place = slope.cumsum(1) - slope[:, :1]
+        return place[..., None].expand(-1, -1, frames)
+
+    def bent(self, envelope):
+        """Formants moved: the envelope read at bent frequencies."""
+        place = self.bend(envelope.shape).clamp(max=envelope.shape[1] - 1.001)
+        return between(envelope, place, 1)
+
+    def reshaped(self, x):
+        """Other throats on the same source: formants moved, pitch kept."""
+        size, hop = 512, 128
+        window = torch.hann_window(size, device=self.device)
+        spec = torch.stft(x, size, hop, window=window, return_complex=True)
+        cepstrum = self.cepstrum(spec.abs().square() + 1e-9)
+        old = self.envelope(cepstrum, spec.shape[1])
+        new = self.bent(self.envelope(self.stranger(cepstrum), spec.shape[1]))
+        gain = (new - old).clamp(-5, 5).exp()
+        y = torch.istft(spec * gain, size, hop, window=window,
+                        length=x.shape[1])
+        return y * level_ratio(x, y)
+
+    def revoiced(self, x):
+        """Other people, as a vocoder would speak them: their envelope, its
+        time bent, on pulses of a new pitch and noise."""
+        count, n = x.shape
+        size, hop, most = 512, 80, 266
+        window = torch.hann_window(size, device=self.device)
+        spec = torch.stft(x, size, hop, window=window, return_complex=True)
+        power = spec.abs().square() + 1e-9
+        # Voiced where the frame repeats itself after 3 to 16 ms.
+        again = torch.fft.irfft(power, dim=1)
+        fade = torch.fft.irfft(torch.fft.rfft(window, 2 * size).abs().square())
+        again = again[:, 48:most] / again[:, :1] * (
+            fade[0] / fade[48:most])[:, None]
+        voiced = torch.sigmoid((again.amax(1) - 0.45) * 12)  # [count, frames]
+        envelope = self.envelope(self.stranger(self.cepstrum(power)),
+                                 spec.shape[1])
+        slow = (envelope.roll(1, 2) + envelope + envelope.roll(-1, 2)) / 3
+        envelope += self.uniform(0, 1, count, 1, 1) * (slow - envelope)
+        envelope = self.bent(envelope)
+        # Time: other lengths of sounds, the same length of all.
+        bins, frames = envelope.shape[1:]
+        pace = torch.exp(self.curve(count, max(2, frames // 16), frames,
+                                    self.uniform(0, 0.3, count, 1)))
+        place = (pace.cumsum(1) - pace[:, :1])
+        place = place * ((frames - 1.001) / place[:, -1:])
+        envelope = between(envelope, place[:, None].expand(-1, bins, -1), 2)
+        voiced = between(voiced, place, 1)
+        # Pulses and noise.
+        spread = torch.exp(self.uniform(math.log(0.01), math.log(0.25),
+                                        count, 1))
+        pitch = torch.exp(self.uniform(math.log(75), math.log(260), count, 1)
+                          + self.curve(count, max(2, n // 4000), n, spread))
+        phase = (pitch.double() / RATE).cumsum(1)
+        since = (phase - phase.floor()).float() * RATE / pitch
+        height = (RATE / pitch).sqrt()
+        pulses = torch.where(since < 1, (1 - since) * height, 0)
+        pulses[:, :-1] += torch.where(since < 1, since * height, 0)[:, 1:]
+        hz = torch.linspace(0, RATE / 2, bins, device=self.device)
+        breath = torch.sigmoid((hz - self.uniform(2500, 9000, count, 1)) / 400)
+        tone = voiced[:, None] * (1 - breath[..., None])
+        source = torch.stft(pulses, size, hop, window=window,
+                            return_complex=True) * tone.sqrt()
+        source += torch.stft(
+            torch.randn(count, n, device=self.device, generator=self.rng),
+            size, hop, window=window, return_complex=True) * (1 - tone).sqrt()
+        y = torch.istft(source * envelope.exp(), size, hop, window=window,
+                        length=n)
+        return y * level_ratio(x, y)
+
     def warped(self, x):
         """Formants moved by a random bend of the frequency axis, pitch too;
         the time stays."""
@@ -303,24 +445,11 @@ class Augment:
         window = torch.hann_window(size, device=self.device)
         spec = torch.stft(x, size, size // 4, window=window,
                           return_complex=True)
-        count, bins = len(x), spec.shape[1]
-        knots = torch.exp(torch.randn(count, 6, device=self.device,
-                                      generator=self.rng) * 0.05)
-        knots = knots * torch.exp(self.uniform(-0.22, 0.22, count, 1))
-        slope = torch.nn.functional.interpolate(
-            knots[:, None], bins, mode="linear", align_corners=True)[:, 0]
-        place = (slope.cumsum(1) - slope[:, :1])
-        inside = place <= bins - 1
-        place = place.clamp(max=bins - 1.001)
-        low = place.long()
-        part = (place - low)[..., None]
-        low = low[..., None].expand(-1, -1, spec.shape[2])
-        size_of = spec.abs()
-        level = size_of.gather(1, low) * (1 - part) + size_of.gather(
-            1, low + 1) * part
-        level = level * inside[..., None]
-        turn = torch.where(part < 0.5, spec.gather(1, low),
-                           spec.gather(1, low + 1))
+        last = spec.shape[1] - 1
+        place = self.bend(spec.shape)
+        inside, place = place <= last, place.clamp(max=last - 0.001)
+        level = between(spec.abs(), place, 1) * inside
+        turn = spec.gather(1, place.round().long())
         turn = turn / turn.abs().clamp(min=1e-8)
         return torch.istft(level * turn, size, size // 4, window=window,
                            length=x.shape[1])
@@ -345,15 +474,12 @@ class Augment:
         x = self.speech(batch["where"], batch["gain"], batch["speed"], n)
         count = len(x)
         empty = batch["where"][0, :, 1] == 0
-        rows = self.rows(count, 0.12 * hard)
-        if rows is not None:
-            x[rows] = self.vocoded(x[rows])
-        rows = self.rows(count, 0.3 * hard)
-        if rows is not None:
-            x[rows] = self.warped(x[rows])
-        rows = self.rows(count, 0.4 * hard)
-        if rows is not None:
-            x[rows] = self.filtered(x[rows], self.rooms(len(rows)))
+        for change, part in ((self.vocoded, 0.1), (self.revoiced, 0.3),
+                             (self.reshaped, 0.35), (self.warped, 0.2),
+                             (self.roomy, 0.4)):
+            rows = self.rows(count, part * hard)
+            if rows is not None:
+                x[rows] = change(x[rows])
         noises = self.noise(count, n)
         kind = self.uniform(0, 1, count, 1)
         db = self.uniform(0, 30, count, 1)
@@ -365,7 +491,7 @@ class Augment:
         quiet = torch.where(kind > 0.25, 1.0, torch.where(
             kind > 0.1, 1e-3, 0.0))
         x = torch.where(empty[:, None], noises * quiet, x)
-        rows = self.rows(count, 0.6 * hard)
+        rows = self.rows(count, 0.7 * hard)
         if rows is not None:
             x[rows] = self.channel(x[rows])
         level = 10 ** (self.uniform(-22, 14, count, 1) / 20)
@@ -380,12 +506,12 @@ class Augment:
         return x
 
     def hidden(self, count, frames, hard):
-        """Frames to blank: [B, T] of bool, about 6 % of most rows."""
+        """Frames to blank: [B, T] of bool, about 7 % of most rows."""
         t = torch.arange(frames, device=self.device)
         hide = torch.zeros(count, frames, dtype=torch.bool,
                            device=self.device)
-        for _ in range(max(1, frames // 150)):
-            size = self.uniform(0, 14, count, 1) * (
+        for _ in range(max(1, frames // 100)):
+            size = self.uniform(0, 18, count, 1) * (
                 self.uniform(0, 1, count, 1) < 0.8 * hard)
             begin = self.uniform(0, frames, count, 1)
             hide |= (t >= begin) & (t < begin + size)

@@ -7,23 +7,31 @@ The plan (learning rate, curriculum) follows the clock: --minutes is the whole
 training, --stop ends this process early; resume goes on where it stopped (the
 momentum of the optimizers begins anew).  --resume model.safetensors goes on
 from an exported folder: say with --done where in the plan that is.
+
+Several GPUs: `python3 -m torch.distributed.run --nproc-per-node N` in place of
+`python3` starts a process for each; each has a bank of its own shards, the
+gradients are averaged, the first process keeps time, tests and saves.
 """
 
 import argparse
 import json
 import math
+import os
 import pathlib
 import queue
+import random
 import sys
 import threading
 import time
+import zlib
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
 import evaluate
-from data import FRAME, Augment, Bank, Composer, noise_bank
+from data import FRAME, Augment, Bank, Composer, Index, noise_bank
 from model import Moonshine, configuration
 
 FRAMES = [56, 104, 200, 328, 504, 752, 1104]  # 1.1 to 22 s
@@ -69,50 +77,122 @@ def orthogonal(x, steps=5):
     return x if wide else x.mT
 
 
+class Team:
+    """The processes that train together, one a GPU; often one alone."""
+
+    def __init__(self):
+        self.rank = int(os.environ.get("RANK", 0))
+        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        backend = "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(self.rank)
+            backend = "cpu:gloo,cuda:nccl"
+        if self.size > 1:
+            dist.init_process_group(backend)
+
+    def close(self):
+        if self.size > 1:
+            dist.destroy_process_group()
+
+    def agreed(self, number):
+        """The first process's number, for all."""
+        if self.size == 1:
+            return number
+        held = torch.tensor(number, dtype=torch.float64)
+        dist.broadcast(held, 0)
+        return held.item()
+
+    def average_gradients(self, params):
+        if self.size == 1:
+            return
+        grads = [p.grad for p in params]
+        flat = torch.cat([g.view(-1) for g in grads]) / self.size
+        dist.all_reduce(flat)
+        parts = flat.split([g.numel() for g in grads])
+        torch._foreach_copy_(grads, [f.view_as(g)
+                                     for f, g in zip(parts, grads)])
+
+    def same(self, tensors):
+        """Give all the first process's tensors, should rounding differ."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def mine(self, path):
+        """Whether a shard is this process's."""
+        return zlib.crc32(path.name.encode()) % self.size == self.rank
+
+
+def compose(inbox, outbox, seed, own, seconds):
+    """A process of its own: batches of (count, frames, arrays) without end.
+
+    The inbox has shards of `Bank.add`, or True and False for short rows only.
+    Processes with the same `seed` make batches of the same lengths.
+    """
+    lengths, index = random.Random(seed), Index()
+    composer = Composer(index, own)
+    early, fresh, news = True, 0.0, False
+    while True:
+        while not inbox.empty() or not index.shards:
+            item = inbox.get()
+            if isinstance(item, bool):
+                early = item
+            else:
+                index.add(item)
+                news = True
+        pause = 2 if len(index.shards) < 100 else 8
+        if news and time.time() - fresh > pause:
+            index.refresh()
+            fresh, news = time.time(), False
+        frames = lengths.choices(FRAMES, SHARES)[0]
+        if early and frames > 504:
+            frames = 328
+        count = int(seconds / (frames * 0.02))
+        count = max(8, min(count, 512) // 8 * 8)
+        outbox.put((count, frames, composer.batch(count, frames)))
+
+
 class Prefetch(threading.Thread):
-    """Reads shards and composes batches beside the GPU's work."""
+    """Reads shards and fetches composed batches beside the GPU's work."""
 
-    def __init__(self, bank, shards, seed, seconds, device):
+    def __init__(self, bank, shards, team, seed, seconds, device):
         super().__init__(daemon=True)
-        self.bank, self.shards, self.seconds = bank, shards, seconds
-        self.composer = Composer(bank, seed)
+        self.bank, self.shards, self.team = bank, shards, team
         self.device, self.ready = device, queue.Queue(4)
-        self.early = True
+        context = torch.multiprocessing.get_context("spawn")
+        self.inbox, self.outbox = context.Queue(), context.Queue(4)
+        context.Process(target=compose, daemon=True, args=(
+            self.inbox, self.outbox, seed, seed * team.size + team.rank,
+            seconds)).start()
 
-    def load(self, most, refresh=True):
+    def load(self, most):
         """Take in up to `most` shards; returns how many there were."""
-        paths = sorted(self.shards.glob("*.npz"),
+        paths = sorted(filter(self.team.mine, self.shards.glob("*.npz")),
                        key=lambda p: p.stat().st_mtime)[:most]
         for path in paths:
-            self.bank.add(path)
+            self.inbox.put(self.bank.add(path))
             path.unlink()
-        if refresh:
-            self.bank.refresh()
         return len(paths)
 
+    def early(self, now):
+        """Whether rows are to be short."""
+        self.inbox.put(now)
+
     def run(self):
-        rng = self.composer.rng
-        last, fresh = 0.0, 0.0
+        if self.device == "cuda":
+            torch.cuda.set_device(self.team.rank)
+        last = 0.0
         while True:
             if time.time() - last > 0.25:
                 last = time.time()
-                pause = 2 if self.bank.hours() < 5 else 8
-                self.load(6, time.time() - fresh > pause)
-                if time.time() - fresh > pause:
-                    fresh = time.time()
-            frames = rng.choices(FRAMES, SHARES)[0]
-            if self.early and frames > 504:
-                frames = 328
-            count = int(self.seconds / (frames * 0.02))
-            count = max(8, min(count, 512) // 8 * 8)
-            batch = self.composer.batch(count, frames)
-            held = {}
+                self.load(6)
+            count, frames, batch = self.outbox.get(timeout=60)
+            held = {"count": count, "frames": frames}
             for name, array in batch.items():
                 tensor = torch.from_numpy(array)
                 if self.device == "cuda" and name != "sizes":
                     tensor = tensor.pin_memory()
                 held[name] = tensor
-            held["count"], held["frames"] = count, frames
             self.ready.put(held)
 
 
@@ -145,18 +225,20 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-steps", type=int, default=10 ** 9)
     args = parser.parse_args()
+    team = Team()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
-    torch.manual_seed(args.seed)
+    torch.manual_seed(args.seed)  # the same weights in the whole team
     args.out.mkdir(parents=True, exist_ok=True)
-    log = open(args.out / "log.txt", "a")
+    log = open(args.out / "log.txt" if team.rank == 0 else os.devnull, "a")
     born = time.time()
     sys.setswitchinterval(5e-4)  # two threads that both work in Python
 
     def say(text):
         text = f"[{time.time() - born:6.0f}] {text}"
-        print(text, flush=True)
+        if team.rank == 0:
+            print(text, flush=True)
         log.write(text + "\n")
         log.flush()
 
@@ -187,22 +269,24 @@ def main():
                              weight_decay=0.0, fused=device == "cuda")
 
     bank = Bank(args.hours, device)
-    feeder = Prefetch(bank, args.shards, args.seed * 77 + int(done * 60),
-                      args.seconds, device)
+    feeder = Prefetch(bank, args.shards, team,
+                      args.seed * 77 + int(done * 60), args.seconds, device)
     while bank.total < args.first_hours * 3600 * 16000:
         if not feeder.load(60):
             time.sleep(0.5)
     say(f"{bank.hours():.2f} h of speech to begin with")
-    noises = noise_bank(bank, args.noises, device, args.seed + int(done))
+    seed = (args.seed + int(done * 60)) * team.size + team.rank
+    torch.manual_seed(seed + 9)
+    noises = noise_bank(bank, args.noises, device, seed)
     say("noises are there")
-    augment = Augment(bank, noises, device, args.seed + 5 + int(done * 60))
+    augment = Augment(bank, noises, device, seed + 5)
     feeder.start()
     params = [p for p in net.parameters() if p.requires_grad]
     trained = [(k, v) for k, v in net.named_parameters() if v.requires_grad]
     blended = dict(average.named_parameters())
     blended = [blended[k].data for k, _ in trained]
     trained = [v.data for _, v in trained]
-    began, step, tested = time.time(), 0, time.time()
+    began, step, tested, early = time.time(), 0, time.time(), True
     sums = torch.zeros(3, device=device)
     since, counted, spoken = time.time(), 0, 0.0
 
@@ -224,8 +308,10 @@ def main():
             say(line)
 
     while step < args.max_steps:
-        minutes = done + (time.time() - began) / 60
-        if minutes >= args.minutes or (time.time() - began) / 60 >= args.stop:
+        if step % 10 == 0:
+            spent = team.agreed((time.time() - began) / 60)
+        minutes = done + spent
+        if minutes >= args.minutes or spent >= args.stop:
             break
         part = minutes / args.minutes
         warm = min(1.0, (step + 1) / 300)
@@ -233,10 +319,12 @@ def main():
         fall = max(0.0, part - 0.3) / 0.7
         rate = warm * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
         hard = min(1.0, max(0.05, (minutes - 0.8) / 3.0))
-        feeder.early = minutes < 1.5
+        if early and minutes >= 1.5:
+            early = False
+            feeder.early(False)
         while True:
             try:
-                batch = feeder.ready.get(timeout=20)
+                batch = feeder.ready.get(timeout=70)
                 break
             except queue.Empty:
                 if not feeder.is_alive():
@@ -270,6 +358,7 @@ def main():
         weight = 0.5 if minutes < 12 else 0.3
         loss = (1 - weight) * main_loss + weight * aligned
         loss.backward()
+        team.average_gradients(params)
         norm = torch.nn.utils.clip_grad_norm_(params, 5.0, foreach=True)
         for group in adam.param_groups:
             group["lr"] = args.adam * rate
@@ -287,6 +376,7 @@ def main():
         if step in (20, 50, 100) or step % 200 == 0:
             values = (sums / counted).tolist()
             sums.zero_()
+            team.same(trained)
             took = time.time() - since
             say(f"step {step} ce {values[0]:.3f} ctc {values[1]:.3f} "
                 f"norm {values[2]:.2f} rate {rate:.3f} hard {hard:.2f} "
@@ -297,15 +387,18 @@ def main():
                 raise SystemExit("the loss is not a number")
             since, counted, spoken = time.time(), 0, 0.0
         if time.time() - tested > args.tests_every * 60:
-            save()
-            test()
+            if team.rank == 0:
+                save()
+                test()
             tested = since = time.time()
             counted, spoken = 0, 0.0
             sums.zero_()
-    save()
-    test((None, 10))
+    if team.rank == 0:
+        save()
+        test((None, 10))
     say(f"stopped after {step} steps, {(time.time() - began) / 60:.1f} minutes"
         f" of this process")
+    team.close()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python3 voices.py --corpus C --tokenizer folder/tokenizer.json \
         --out /dev/shm/bank --workers 15 --seed 1 [--engines engines]
     python3 voices.py ... --test --count 100 --out tests
+    python3 voices.py ... --check --out tests    # does every voice speak?
 
 Engines: espeak-ng, flite and those of `engines.py` through their libraries
 (no process a clip), festival by its program (tests only: the whole engine is
@@ -307,7 +308,10 @@ class Speakers:
         if engine == "festival":
             return festival(text, voice, rng), voice
         if engine not in self.engines:
-            self.engines[engine] = self.start[engine]()
+            try:
+                self.engines[engine] = self.start[engine]()
+            except OSError as error:  # not to be taken for a clip's
+                raise RuntimeError(f"{engine} does not start: {error}")
         speaker = self.engines[engine]
         if name in ("espeak:trained", "espeak:accent", "espeak:variant"):
             voice = speaker.voice(rng, None if voice == "trained" else voice)
@@ -362,6 +366,18 @@ def load(args, seed, test=False):
     with gzip.open(args.corpus, "rt") as f:
         texts = Texts(json.load(f), seed, test)
     return texts, Tokenizer.from_file(args.tokenizer)
+
+
+def check(args):
+    """Let every voice for training say a word; raises if one can't."""
+    speakers, rng = Speakers(1, args.engines), random.Random(1)
+    names = ["espeak:trained", *speakers.people]
+    for name in names:
+        spoken, _ = speakers.speak("Good morning.", name, rng)
+        if spoken is None or not 0.3 < len(spoken[0]) / spoken[1] < 4:
+            raise RuntimeError(f"{name} does not speak")
+    speakers.close()
+    print(f"{len(names)} voices speak: {', '.join(names)}")
 
 
 def worker(args, index, seed):
@@ -448,9 +464,13 @@ def main():
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--keep", type=int, default=400)
     parser.add_argument("--test", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--count", type=int, default=100)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.check:
+        check(args)
+        return
     if args.test:
         test_sets(args)
         return
