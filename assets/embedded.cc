@@ -11,6 +11,7 @@ RUNNEL_EMBED(runnel_gtcrn_config, GTCRN_RUNNEL_DIR "/config.json")
 RUNNEL_EMBED(runnel_gtcrn_weights, GTCRN_RUNNEL_DIR "/model.safetensors")
 RUNNEL_EMBED(runnel_vad_weights, VAD_RUNNEL_DIR "/model.safetensors")
 RUNNEL_EMBED(runnel_moonshine_config, MOONSHINE_RUNNEL_EN_DIR "/config.json")
+RUNNEL_EMBED(runnel_moonshine_generation, MOONSHINE_RUNNEL_EN_DIR "/generation_config.json")
 RUNNEL_EMBED(runnel_moonshine_tokenizer, MOONSHINE_RUNNEL_EN_DIR "/tokenizer.json")
 RUNNEL_EMBED(runnel_moonshine_weights, MOONSHINE_RUNNEL_EN_DIR "/model.safetensors")
 
@@ -37,6 +38,10 @@ std::span<const std::byte> vad_runnel_weights() {
 
 std::string_view moonshine_runnel_en_config() {
   return text(runnel_moonshine_config_begin, runnel_moonshine_config_end);
+}
+
+std::string_view moonshine_runnel_en_generation() {
+  return text(runnel_moonshine_generation_begin, runnel_moonshine_generation_end);
 }
 
 std::string_view moonshine_runnel_en_tokenizer() {

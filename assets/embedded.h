@@ -14,6 +14,7 @@ std::span<const std::byte> gtcrn_runnel_weights();
 std::span<const std::byte> vad_runnel_weights();
 /// assets/models/moonshine-runnel-en/, likewise.
 std::string_view moonshine_runnel_en_config();
+std::string_view moonshine_runnel_en_generation();
 std::string_view moonshine_runnel_en_tokenizer();
 std::span<const std::byte> moonshine_runnel_en_weights();
 

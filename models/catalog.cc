@@ -42,6 +42,7 @@ std::span<const CatalogEntry> catalog() { return kCatalog; }
 moonshine::Checkpoint load_embedded_transcriber() {
   const std::string label = "embedded " + std::string(kDefaultTranscriber);
   return moonshine::parse_checkpoint({.config = assets::moonshine_runnel_en_config(),
+                                      .generation = assets::moonshine_runnel_en_generation(),
                                       .tokenizer = assets::moonshine_runnel_en_tokenizer(),
                                       .weights = assets::moonshine_runnel_en_weights()},
                                      label);

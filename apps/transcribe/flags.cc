@@ -134,10 +134,12 @@ void TranscribeFlags::add_decoding(CLI::App& app) {
       ->check(CLI::Range(1, 8))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--beam-size", decode.beam_size, "Beams at temperature 0; 1: greedy, fastest")
-      ->check(CLI::Range(1, 8))
-      ->capture_default_str()
-      ->group(group);
+  beam_option_ = app.add_option("--beam-size", decode.beam_size,
+                                "Beams at temperature 0; 1: greedy, fastest (Moonshine: what the "
+                                "model's generation_config.json says)")
+                     ->check(CLI::Range(1, 8))
+                     ->capture_default_str()
+                     ->group(group);
   app.add_option("--patience", decode.patience, "Of beam search; 1: the usual one")
       ->check(above_zero())
       ->capture_default_str()
@@ -303,6 +305,7 @@ void TranscribeFlags::apply_decoding() {
   decode.length_penalty = optional_number("length-penalty", length_penalty_);
   decode.compression_ratio_threshold =
       optional_number("compression-ratio-threshold", compression_ratio_);
+  options_.has_beam_size = beam_option_->count() > 0;
   options_.has_logprob_threshold = logprob_option_->count() > 0;
   decode.logprob_threshold = optional_number("logprob-threshold", logprob_);
   decode.no_speech_threshold = optional_number("no-speech-threshold", no_speech_);

@@ -31,7 +31,7 @@ constexpr Scope kScopes[] = {
     {"--temperature", kWhisperFiles},
     {"--temperature-increment-on-fallback", kWhisperFiles},
     {"--best-of", kWhisperFiles},
-    {"--beam-size", kWhisperFiles},
+    {"--beam-size", kWhisperFiles | kMoonshine},
     {"--patience", kWhisperFiles},
     {"--length-penalty", kWhisperFiles},
     {"--max-tokens", kWhisper},

@@ -44,9 +44,12 @@ struct TranscribeOptions {
   std::string random_weights;  // name of a public shape, instead of a model
   engine::ComputeConfig compute{};
   models::moonshine::WindowSemantics windows = models::moonshine::WindowSemantics::kStrict;
-  /// Whisper's; of them Moonshine heeds hotwords (a file), logprob_threshold and vad_threshold.
+  /// Whisper's; of them Moonshine heeds beam_size, hotwords (a file), logprob_threshold and
+  /// vad_threshold.
   models::whisper::DecodeOptions decode{};
-  bool has_logprob_threshold = false;  // it was given, so it is not only Whisper's default
+  // These were given, so they are not only Whisper's defaults.
+  bool has_beam_size = false;
+  bool has_logprob_threshold = false;
   /// Seconds where stretches of audio start and end, in turn; empty: all of it.
   std::vector<double> clips;
   LiveTranscribeOptions live{};
@@ -96,6 +99,7 @@ class TranscribeFlags {
   std::string no_speech_ = "0.6", hallucination_silence_, clips_, format_, output_;
   std::string precision_, memory_, windows_ = "strict";
   int threads_ = 0;
+  CLI::Option* beam_option_ = nullptr;
   CLI::Option* logprob_option_ = nullptr;
 };
 

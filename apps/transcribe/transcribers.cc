@@ -46,6 +46,7 @@ moonshine::LiveTranscriberOptions moonshine_options(const TranscribeOptions& opt
   if (live.tokens_per_second) settings.tokens_per_second = *live.tokens_per_second;
   if (live.no_text_silence) settings.no_text_silence = *live.no_text_silence;
   settings.speech_threshold = options.decode.vad_threshold;
+  if (options.has_beam_size) settings.beams = options.decode.beam_size;
   if (options.has_logprob_threshold) {
     settings.logprob_threshold = options.decode.logprob_threshold;
   }

@@ -92,6 +92,7 @@ Checkpoint parse_checkpoint(const CheckpointFiles& files, const std::string& lab
   Checkpoint checkpoint;
   checkpoint.label = label;
   checkpoint.config = parse_config(files.config, label);
+  checkpoint.config.beams = parse_beams(files.generation, label);
   checkpoint.tensors =
       std::make_unique<SafetensorsSource>(engine::Weights::borrow(files.weights, label), kProbe);
   expect_tensors(checkpoint);
@@ -112,10 +113,15 @@ Checkpoint load_checkpoint(const fs::path& folder) {
                              ", found no model.safetensors");
   }
   const fs::path config_path = folder / "config.json";
+  const fs::path generation_path = folder / "generation_config.json";
   const fs::path preprocessor_path = folder / "preprocessor_config.json";
   Checkpoint checkpoint;
   checkpoint.label = folder.string();
   checkpoint.config = parse_config(read_config_text(config_path), config_path.string());
+  if (is_there(generation_path)) {
+    checkpoint.config.beams =
+        parse_beams(read_config_text(generation_path), generation_path.string());
+  }
   if (is_there(preprocessor_path)) {
     check_preprocessor(read_config_text(preprocessor_path), preprocessor_path.string());
   }

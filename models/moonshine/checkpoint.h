@@ -29,8 +29,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& folder);
 
 /// The files of such a folder, in memory that outlives the checkpoint.
 struct CheckpointFiles {
-  std::string_view config, tokenizer;  // config.json, tokenizer.json
-  std::span<const std::byte> weights;  // model.safetensors
+  std::string_view config, generation, tokenizer;  // config.json, generation_config.json, …
+  std::span<const std::byte> weights;              // model.safetensors
 };
 Checkpoint parse_checkpoint(const CheckpointFiles& files, const std::string& label);
 

@@ -49,6 +49,7 @@ struct Config {
   int vocab_size = 0;
   int start_token = 1;  // decoder_start_token_id
   int end_token = 2;    // eos_token_id
+  int beams = 1;        // num_beams of generation_config.json; 1: greedy
 };
 
 }  // namespace runnel::models::moonshine

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "models/config_json.h"
+#include "models/moonshine/beam_search.h"
 
 namespace runnel::models::moonshine {
 namespace {
@@ -197,6 +198,13 @@ Config parse_config(std::string_view text, const std::string& label) {
   config.start_token = token_of(section, "decoder_start_token_id", config.vocab_size, bos);
   config.end_token = token_of(section, "eos_token_id", config.vocab_size, 2);
   return config;
+}
+
+int parse_beams(std::string_view text, const std::string& label) {
+  const json object = parse_object(text, label);
+  const Section section{object, "", label};
+  const json* beams = section.find("num_beams");
+  return beams ? section.in_range("num_beams", *beams, 1, BeamSearch::kMostBeams) : 1;
 }
 
 void check_preprocessor(std::string_view text, const std::string& label) {

@@ -1,4 +1,4 @@
-// The config.json of a Moonshine Streaming folder. Errors are std::runtime_error in one line: the
+// The config files of a Moonshine Streaming folder. Errors are std::runtime_error in one line: the
 // file, the key, what was expected, what was found.
 #pragma once
 
@@ -12,6 +12,10 @@ namespace runnel::models::moonshine {
 /// Validated. Keys that Hugging Face leaves out where they have its default value may be missing;
 /// sizes may not.
 Config parse_config(std::string_view json, const std::string& label);
+
+/// Of generation_config.json: num_beams, 1 where it isn't named. What else is in it, config.json
+/// says too.
+int parse_beams(std::string_view json, const std::string& label);
 
 /// preprocessor_config.json: there is one front end, so it must be this one.
 void check_preprocessor(std::string_view json, const std::string& label);

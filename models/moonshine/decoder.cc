@@ -19,6 +19,8 @@ using engine::PageBuffer;
 constexpr int kKeyBlock = 16;  // keys that lie together in the cross-attention's memory
 // Multiply-adds below which attention is not worth a fork.
 constexpr std::int64_t kSmallWork = 1 << 16;
+// Logarithm of how likely a drafted token is for a search to leave it as it is.
+constexpr float kSure = -0.05f;
 
 float* floats(PageBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 
@@ -68,7 +70,7 @@ void check(const char* what, int value, int low, int high) {
 
 Decoder::Decoder(const Config& config, const DecoderWeights& weights,
                  const engine::ComputeConfig& compute, engine::Executor& executor, int max_frames,
-                 int max_tokens)
+                 int max_tokens, int beams)
     : config_(config),
       weights_(weights),
       executor_(executor),
@@ -78,19 +80,22 @@ Decoder::Decoder(const Config& config, const DecoderWeights& weights,
           (check("frames of an utterance", max_frames, 1, config.encoder.max_frames), max_frames)),
       max_tokens_(
           (check("tokens of a hypothesis", max_tokens, 1, config.decoder.max_tokens), max_tokens)),
+      slots_((check("beams", beams, 1, BeamSearch::kMostBeams),
+              std::size_t(BeamSearch::slots(beams, max_tokens)))),
       keys_bytes_(std::size_t((max_frames + kKeyBlock - 1) / kKeyBlock * kKeyBlock) *
                   std::size_t(config.decoder.head_dim) * element()),
       values_bytes_(
           whole_lines(std::size_t(max_frames) * std::size_t(config.decoder.head_dim) * element())),
       cross_(std::size_t(config.decoder.layers) * std::size_t(config.decoder.heads) *
              (keys_bytes_ + values_bytes_)),
-      self_(std::size_t(config.decoder.layers) * std::size_t(max_tokens) * 2 * std::size_t(attn()) *
-            element()),
+      self_(std::size_t(config.decoder.layers) * slots_ * 2 * std::size_t(attn()) * element()),
       placed_(float_buffer(kAppendRows, config.encoder.dim)),
       memory_(kAppendRows, config.decoder.dim, Activations::format_of(executor, compute.encoder)),
       cross_kv_(float_buffer(kAppendRows, config.decoder.layers * 2 * attn())),
       rope_(rope_table(config.decoder, max_tokens)),
       identity_(std::size_t(max_tokens)),
+      rows_(std::size_t(kBatchRows)),
+      search_(beams, max_tokens, config.end_token),
       few_(make_buffers(engine::kFewRows, Activations::Format::kFloat)),
       many_(make_buffers(kBatchRows, Activations::format_of(executor, compute.decoder))),
       logits_stride_(aligned_stride<float>(config.vocab_size)),
@@ -196,9 +201,19 @@ void Decoder::remember(int first, int n) noexcept {
 
 Pass Decoder::decode(std::span<const int> draft, int fixed, int limit,
                      const TokenBias* bias) noexcept {
-  Pass pass;
   limit = std::min(limit, max_tokens_);
-  if (frames_ == 0 || limit <= 0) return pass;
+  if (frames_ == 0 || limit <= 0) return {};
+  const int drafted = take_draft(draft, limit);
+  fixed = std::clamp(fixed, 0, drafted);
+  if (search_.beams() == 1 || fixed == limit) return decode_greedily(drafted, fixed, limit, bias);
+  Pass pass = search(drafted, fixed, limit, bias);
+  const auto [kept, _] =
+      std::mismatch(pass.tokens.begin(), pass.tokens.end(), draft.begin(), draft.begin() + drafted);
+  pass.confirmed = int(kept - pass.tokens.begin());
+  return pass;
+}
+
+int Decoder::take_draft(std::span<const int> draft, int limit) noexcept {
   inputs_[0] = config_.start_token;
   int drafted = 0;
   while (drafted < std::min(int(draft.size()), limit)) {
@@ -206,14 +221,18 @@ Pass Decoder::decode(std::span<const int> draft, int fixed, int limit,
     if (token < 0 || token >= config_.vocab_size || token == config_.end_token) break;
     inputs_[std::size_t(++drafted)] = token;
   }
-  fixed = std::clamp(fixed, 0, drafted);
+  return drafted;
+}
+
+Pass Decoder::decode_greedily(int drafted, int fixed, int limit, const TokenBias* bias) noexcept {
+  Pass pass;
   // Inputs [0, known) are there: confirmed or drafted ones. Those before `next` have run.
   int next = 0, known = std::min(drafted + 1, limit), tokens = 0;
   bool open = true;
   while (open) {
     const int n = std::min(known - next, kBatchRows);
     Buffers& b = n > engine::kFewRows ? many_ : few_;
-    run_layers(b, next, n);
+    run_inputs(b, next, n);
     ++pass.decoder_steps;
     const int first = next;
     next += n;
@@ -230,11 +249,7 @@ Pass Decoder::decode(std::span<const int> draft, int fixed, int limit,
         break;
       }
       tokens = position + 1;
-      const auto heads = std::span(peaks_).subspan(
-          std::size_t(i) * std::size_t(config_.decoder.layers - peak_layer_) *
-              std::size_t(config_.decoder.heads),
-          std::size_t(config_.decoder.layers - peak_layer_) * std::size_t(config_.decoder.heads));
-      centres_[std::size_t(position)] = agreed_centre(heads);
+      centres_[std::size_t(position)] = centre_of(i);
       open = tokens < limit;
       if (token == guess) {
         pass.confirmed = tokens;
@@ -248,11 +263,102 @@ Pass Decoder::decode(std::span<const int> draft, int fixed, int limit,
       break;
     }
   }
+  const Pass found = pass_of(tokens);
+  pass.tokens = found.tokens;
+  pass.logprobs = found.logprobs;
+  pass.frames = found.frames;
+  return pass;
+}
+
+Pass Decoder::pass_of(int tokens) const noexcept {
   const auto count = std::size_t(tokens);
+  Pass pass;
   pass.tokens = std::span(inputs_).subspan(1, count);
   pass.logprobs = std::span(logprobs_).first(count);
   pass.frames = std::span(centres_).first(count);
   return pass;
+}
+
+Pass Decoder::search(int drafted, int fixed, int limit, const TokenBias* bias) noexcept {
+  int steps = 0;
+  drafted = std::min(drafted, limit - 1);  // something is to be found
+  for (int first = 0, open = true; open; first += kBatchRows) {
+    const int n = std::min(drafted + 1 - first, kBatchRows);
+    Buffers& b = n > engine::kFewRows ? many_ : few_;
+    run_inputs(b, first, n);
+    ++steps;
+    for (int i = 0; open && i < n; ++i) {
+      if (i % kLogitRows == 0) project(b, i, std::min(kLogitRows, n - i));
+      const int position = first + i;
+      if (position < drafted) {
+        choose(position, i % kLogitRows, inputs_[std::size_t(position) + 1], nullptr);
+        if (position < fixed || logprobs_[std::size_t(position)] > kSure) {
+          centres_[std::size_t(position)] = centre_of(i);
+          continue;
+        }
+      }
+      open = false;
+      fixed = position;
+      search_.begin(fixed + 1);
+      propose(0, i % kLogitRows, i, {inputs_.data() + 1, std::size_t(fixed)}, bias);
+    }
+  }
+  for (int tokens = fixed + 1; search_.advance() && tokens < limit; ++tokens) {
+    const int n = search_.running();
+    for (int i = 0; i < n; ++i) {
+      const int slot = search_.keep(i);
+      const BeamSearch::Hypothesis h = search_.hypothesis(i);
+      rows_[std::size_t(i)] = {h.tokens.back().token, tokens, slot, h.positions.data()};
+    }
+    run_layers(few_, std::span(rows_).first(std::size_t(n)));
+    project(few_, 0, n);
+    ++steps;
+    for (int i = 0; i < n; ++i) {
+      if (bias) {
+        int next = fixed;
+        for (const auto& said : search_.hypothesis(i).tokens)
+          inputs_[std::size_t(++next)] = said.token;
+      }
+      propose(i, i, i, {inputs_.data() + 1, std::size_t(tokens)}, bias);
+    }
+  }
+  int tokens = fixed;
+  for (const BeamSearch::Token& said : search_.best().tokens) {
+    logprobs_[std::size_t(tokens)] = said.logprob;
+    centres_[std::size_t(tokens)] = said.frame;
+    inputs_[std::size_t(++tokens)] = said.token;
+  }
+  Pass pass = pass_of(tokens);
+  pass.ended = search_.ended();
+  pass.end_logprob = pass.ended ? search_.end_logprob() : 0;
+  pass.decoder_steps = steps;
+  return pass;
+}
+
+/// What may follow `said`, by row `row` of logits_ and row `buffer_row` of the last run.
+void Decoder::propose(int hypothesis, int row, int buffer_row, std::span<const int> said,
+                      const TokenBias* bias) noexcept {
+  const float* logits = floats(logits_) + row * logits_stride_;
+  const auto n = std::size_t(config_.vocab_size);
+  float log_sum = 0;
+  executor_.rows.argmax(logits, int(n), &log_sum);
+  search_.propose(hypothesis, {logits, n},
+                  bias ? biased(logits, said, *bias) : std::span(logits, n), log_sum,
+                  centre_of(buffer_row));
+}
+
+std::span<const float> Decoder::biased(const float* logits, std::span<const int> said,
+                                       const TokenBias& bias) noexcept {
+  const auto n = std::size_t(config_.vocab_size);
+  std::memcpy(floats(biased_), logits, n * sizeof(float));
+  bias.apply(said, {floats(biased_), n});
+  return {floats(biased_), n};
+}
+
+float Decoder::centre_of(int row) noexcept {
+  const auto heads =
+      std::size_t(config_.decoder.layers - peak_layer_) * std::size_t(config_.decoder.heads);
+  return agreed_centre(std::span(peaks_).subspan(std::size_t(row) * heads, heads));
 }
 
 int Decoder::choose(int position, int row, int taken, const TokenBias* bias) noexcept {
@@ -263,11 +369,9 @@ int Decoder::choose(int position, int row, int taken, const TokenBias* bias) noe
   if (taken >= 0) {
     token = taken;
   } else if (bias) {
-    float* biased = floats(biased_);
-    std::memcpy(biased, logits, std::size_t(n) * sizeof(float));
-    bias->apply({inputs_.data() + 1, std::size_t(position)}, {biased, std::size_t(n)});
+    const auto scores = biased(logits, {inputs_.data() + 1, std::size_t(position)}, *bias);
     float unused = 0;
-    token = executor_.rows.argmax(biased, n, &unused);
+    token = executor_.rows.argmax(scores.data(), n, &unused);
   }
   // Of the model's own softmax: a bias makes nothing more likely to have been said.
   const float logprob = logits[token] - log_sum;
@@ -279,16 +383,25 @@ int Decoder::choose(int position, int row, int taken, const TokenBias* bias) noe
   return token;
 }
 
-void Decoder::run_layers(Buffers& b, int first, int n) noexcept {
+void Decoder::run_inputs(Buffers& b, int first, int n) noexcept {
+  for (int i = 0; i < n; ++i) {
+    rows_[std::size_t(i)] = {inputs_[std::size_t(first + i)], first + i, first + i,
+                             identity_.data()};
+  }
+  run_layers(b, std::span(rows_).first(std::size_t(n)));
+}
+
+void Decoder::run_layers(Buffers& b, std::span<const Row> rows) noexcept {
   const Config::Decoder& d = config_.decoder;
+  const int n = int(rows.size());
   const MatrixView<float> x{floats(b.residual), n, d.dim, d.dim};
   for (int i = 0; i < n; ++i) {
-    weights_.embedding_rows().read_row(inputs_[std::size_t(first + i)], x.data + i * x.stride);
+    weights_.embedding_rows().read_row(rows[std::size_t(i)].token, x.data + i * x.stride);
   }
   for (int i = 0; i < d.layers; ++i) {
     const DecoderLayer& layer = weights_.layers[std::size_t(i)];
     engine::normalize(executor_, layer.self_norm, x, b.normed);
-    self_attention(layer, i, b, first, n);
+    self_attention(layer, i, b, rows);
     engine::multiply(executor_, layer.self_out, b.attended, x, {.residual = x});
     engine::normalize(executor_, layer.cross_norm, x, b.normed);
     cross_attention(layer, i, b, n);
@@ -297,25 +410,27 @@ void Decoder::run_layers(Buffers& b, int first, int n) noexcept {
     feed_forward(layer, b, n);
     engine::multiply(executor_, layer.fc2, b.hidden, x, {.residual = x});
   }
-  const std::int64_t seen = std::int64_t(n) * first + std::int64_t(n) * (n + 1) / 2;
+  std::int64_t seen = 0;
+  for (const Row& row : rows) seen += row.position + 1;
   operations_ += std::int64_t(d.layers) * (std::int64_t(n) * d.dim * (6 * attn() + 3 * d.ffn) +
                                            2 * attn() * (seen + std::int64_t(n) * frames_));
 }
 
-void Decoder::self_attention(const DecoderLayer& layer, int index, Buffers& b, int first,
-                             int n) noexcept {
+void Decoder::self_attention(const DecoderLayer& layer, int index, Buffers& b,
+                             std::span<const Row> rows) noexcept {
   const Config::Decoder& d = config_.decoder;
+  const int n = int(rows.size());
   const int dim = d.head_dim, width = attn(), pairs = rotary_pairs(d);
   const std::ptrdiff_t stride = 3 * width;
   const MatrixView<float> qkv{floats(b.wide), n, 3 * width, stride};
   engine::multiply(executor_, layer.qkv, b.normed, qkv);
-  std::byte* rows = self_.data() + std::size_t(index) * std::size_t(max_tokens_) * 2 *
-                                       std::size_t(width) * element();
+  std::byte* kept = self_.data() + std::size_t(index) * slots_ * 2 * std::size_t(width) * element();
   for (int i = 0; i < n; ++i) {
     float* row = qkv.data + i * stride;
-    const float* turns = rope_.data() + std::ptrdiff_t(first + i) * 2 * pairs;
+    const Row& at = rows[std::size_t(i)];
+    const float* turns = rope_.data() + std::ptrdiff_t(at.position) * 2 * pairs;
     for (int head = 0; head < 2 * d.heads; ++head) rotate(row + head * dim, turns, pairs);
-    std::byte* to = rows + std::size_t(first + i) * 2 * std::size_t(width) * element();
+    std::byte* to = kept + std::size_t(at.slot) * 2 * std::size_t(width) * element();
     if (half_) {
       executor_.rows.to_f16(row + width, 2 * width, reinterpret_cast<std::uint16_t*>(to));
     } else {
@@ -327,17 +442,17 @@ void Decoder::self_attention(const DecoderLayer& layer, int index, Buffers& b, i
       strips ? MatrixView<float>{floats(b.heads), n, width, width} : b.attended.floats(n);
   const float scale = 1.0f / std::sqrt(float(dim));
   const auto attend = half_ ? executor_.attention.gathered_f16 : executor_.attention.gathered_f32;
-  const bool small = std::int64_t(n) * (first + n) * 2 * width < kSmallWork;
+  const bool small = std::int64_t(n) * (rows.back().position + 1) * 2 * width < kSmallWork;
   const int per_task = small ? d.heads : 1;
   executor_.pool.run(d.heads / per_task, [&](int task, int thread) {
     for (int head = task * per_task; head < (task + 1) * per_task; ++head) {
-      const std::byte* keys = rows + std::size_t(head * dim) * element();
+      const std::byte* keys = kept + std::size_t(head * dim) * element();
       for (int i = 0; i < n; ++i) {
         const engine::AttendRows context{.keys = keys,
                                          .values = keys + std::size_t(width) * element(),
                                          .stride = 2 * width,
-                                         .rows = identity_.data(),
-                                         .n = first + i + 1};
+                                         .rows = rows[std::size_t(i)].context,
+                                         .n = rows[std::size_t(i)].position + 1};
         attend(qkv.data + i * stride + head * dim, context, dim, scale,
                executor_.scratch<float>(thread), out.data + i * out.stride + head * dim);
       }
@@ -412,8 +527,8 @@ std::size_t Decoder::bytes() const noexcept {
   return cross_.size() + self_.size() + placed_.size() + adapted_.bytes() + memory_.bytes() +
          cross_kv_.size() + of(few_) + of(many_) + logits_.size() + biased_.size() +
          rope_.size() * sizeof(float) + peaks_.size() * sizeof(AttentionPeak) +
-         inputs_.size() * sizeof(int) + identity_.size() * sizeof(std::int32_t) +
-         (logprobs_.size() + centres_.size()) * sizeof(float);
+         (inputs_.size() + identity_.size()) * sizeof(int) + rows_.size() * sizeof(Row) +
+         search_.bytes() + (logprobs_.size() + centres_.size()) * sizeof(float);
 }
 
 std::size_t decoder_scratch_bytes(const Config& config, int max_frames) {

@@ -105,7 +105,8 @@ StreamOptions LiveTranscriber::stream_options(const LiveTranscriberOptions& opti
   const double most = config.encoder.max_frames / Config::kFramesPerSecond;
   return {.max_seconds = std::min(most_seconds(check(options)), most),
           .max_tokens = std::min(kMostTokens, config.decoder.max_tokens),
-          .max_chunk = kMostPush};
+          .max_chunk = kMostPush,
+          .beams = options.beams};
 }
 
 void LiveTranscriber::push(std::span<const float> samples, std::int64_t waiting,

@@ -42,6 +42,7 @@ struct LiveTranscriberOptions {
   /// Tokens a second beyond which a hypothesis is made up; 0: 16, or 8 with a vocabulary of more
   /// than 4096, whose tokens are words rather than syllables.
   double tokens_per_second = 0;
+  int beams = 0;  // see StreamOptions
   /// A pass whose tokens are less likely on the mean (natural logarithm), run away or repeat
   /// themselves is thrown away. None: every pass counts, for benchmarks with random weights.
   std::optional<double> logprob_threshold = -1.5;

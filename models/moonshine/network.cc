@@ -51,6 +51,10 @@ const StreamOptions& checked(const StreamOptions& options, const Config& c) {
   if (options.max_chunk < 1 || options.max_chunk > kMostChunk) {
     refuse("max_chunk", "1 to " + std::to_string(kMostChunk), std::to_string(options.max_chunk));
   }
+  if (options.beams < 0 || options.beams > BeamSearch::kMostBeams) {
+    refuse("beams", "0 to " + std::to_string(BeamSearch::kMostBeams),
+           std::to_string(options.beams));
+  }
   return options;
 }
 
@@ -120,7 +124,7 @@ struct Stream::Impl {
         encoder(shared.shape.encoder, shared.windows, shared.encoder, shared.compute.encoder,
                 executor, front_end.max_rows()),
         decoder(shared.shape, shared.decoder, shared.compute, executor, max_frames,
-                options.max_tokens),
+                options.max_tokens, options.beams > 0 ? options.beams : shared.shape.beams),
         rows(std::size_t(std::max(options.max_chunk / samples_a_row() + 2, encoder.max_outputs())) *
              std::size_t(dim())) {}
 

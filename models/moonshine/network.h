@@ -61,6 +61,7 @@ struct StreamOptions {
   double max_seconds = 40;  // of audio between two restarts; at most max_frames / 50
   int max_tokens = 448;     // of one hypothesis; at most the decoder's positions
   int max_chunk = 16000;    // samples of one push
+  int beams = 0;            // of decoding, 1 to 8; 1: greedy; 0: what the checkpoint says
 };
 
 /// One utterance after another. All memory is allocated by the constructor; after it nothing
@@ -92,10 +93,11 @@ class Stream {
   /// Their rows after the encoder's last norm, [n, encoder dim], of the last push or flush only.
   MatrixView<const float> new_rows() const noexcept;
 
-  /// Greedy decoding over all frames that are final. `draft`: the hypothesis so far; it is verified
-  /// as one batch, the prefix that greedy decoding confirms is kept, and decoding goes on from
-  /// there until the end token, or `limit` tokens. The first `fixed` tokens of the draft are taken
-  /// as they are. No frames: no tokens.
+  /// Decoding over all frames that are final, until the end token, or `limit` tokens. `draft`: the
+  /// hypothesis so far, of which the first `fixed` tokens are taken as they are. Greedily: the rest
+  /// of it is verified as one batch, and decoding goes on from the prefix that is confirmed. With
+  /// beams: a search from the first token on that is neither fixed nor sure (probability 95 %). No
+  /// frames: no tokens.
   Pass decode(std::span<const int> draft, int fixed, int limit,
               const TokenBias* bias = nullptr) noexcept;
 

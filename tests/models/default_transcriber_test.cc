@@ -14,8 +14,9 @@ struct Heard {
   std::vector<float> logprobs;
 };
 
-Heard hear(const std::shared_ptr<const Model>& model, std::span<const float> samples) {
-  Stream stream(model, {.max_seconds = double(samples.size()) / Config::kSampleRate + 1});
+Heard hear(const std::shared_ptr<const Model>& model, std::span<const float> samples, int beams) {
+  Stream stream(model,
+                {.max_seconds = double(samples.size()) / Config::kSampleRate + 1, .beams = beams});
   while (!samples.empty()) {
     const auto chunk = samples.first(std::min<std::size_t>(samples.size(), 1280));
     stream.push(chunk);
@@ -50,7 +51,7 @@ void expect_the_references_tokens(engine::Precision precision, float logprob_tol
     const auto samples = models::testing::read_mono(demo ? "assets/demo/captions.flac"
                                                          : "tests/fixtures/asr/" + file);
     ASSERT_EQ(samples.size(), wanted["samples"].get<std::size_t>());
-    const Heard heard = hear(model, samples);
+    const Heard heard = hear(model, samples, 1);
     const auto tokens = wanted["tokens"].get<std::vector<int>>();
     const std::size_t same = common_start(heard.tokens, tokens);
     if (same < tokens.size()) {
@@ -68,6 +69,25 @@ void expect_the_references_tokens(engine::Precision precision, float logprob_tol
 
 TEST(DefaultTranscriber, HearsTheReferencesTokens) {
   expect_the_references_tokens(engine::Precision::kFloat32, 2e-3f, 4e-3f);
+}
+
+TEST(DefaultTranscriber, SearchesAsTheReference) {
+  const nlohmann::json expected = testing::read_json("tests/fixtures/asr/expected.json");
+  const auto model = std::make_shared<const Model>(
+      load_embedded_transcriber(), engine::ComputeConfig{.encoder = engine::Precision::kFloat32,
+                                                         .decoder = engine::Precision::kFloat32,
+                                                         .threads = 2});
+  EXPECT_EQ(model->config().beams, expected["num_beams"].get<int>());
+  int others = 0;  // than greedy decoding finds
+  for (const auto& [file, wanted] : expected["files"].items()) {
+    const bool demo = file == "captions.flac";
+    const auto samples = models::testing::read_mono(demo ? "assets/demo/captions.flac"
+                                                         : "tests/fixtures/asr/" + file);
+    const auto beams = wanted["beams"].get<std::vector<int>>();
+    EXPECT_EQ(hear(model, samples, 0).tokens, beams) << file;
+    others += beams != wanted["tokens"].get<std::vector<int>>();
+  }
+  EXPECT_GT(others, 0) << "nothing to be told apart";
 }
 
 TEST(DefaultTranscriber, HearsTheSameInNarrowPrecisionsButForNearTies) {

@@ -187,6 +187,24 @@ TEST_F(MoonshineFolder, AWrongConfigIsRefusedInOneLineThatNamesTheKey) {
   expect("/tie_word_embeddings", "no", "tie_word_embeddings", "true or false", "\"no\"");
 }
 
+TEST_F(MoonshineFolder, BeamsAreWhatTheGenerationConfigSays) {
+  fs::remove(folder_ / "generation_config.json");
+  EXPECT_EQ(load_checkpoint(folder_).config.beams, 1);
+  write("generation_config.json", R"({"max_length": 448})");
+  EXPECT_EQ(load_checkpoint(folder_).config.beams, 1);
+  write("generation_config.json", R"({"num_beams": 4})");
+  EXPECT_EQ(load_checkpoint(folder_).config.beams, 4);
+  for (const char* wrong :
+       {R"({"num_beams": 0})", R"({"num_beams": 9})", R"({"num_beams": "4"})"}) {
+    write("generation_config.json", wrong);
+    EXPECT_THAT(load_error(), AllOf(HasSubstr("generation_config.json: key 'num_beams'"),
+                                    HasSubstr("expected "), HasSubstr("found ")))
+        << wrong;
+  }
+  write("generation_config.json", "[");
+  EXPECT_THAT(load_error(), HasSubstr("generation_config.json"));
+}
+
 TEST_F(MoonshineFolder, BrokenFilesAreRefusedInOneLineThatNamesThem) {
   for (const char* file :
        {"config.json", "tokenizer.json", "preprocessor_config.json", "model.safetensors"}) {

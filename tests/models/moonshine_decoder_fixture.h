@@ -107,13 +107,13 @@ class DecoderModel {
                  decoder_scratch_bytes(checkpoint.config, checkpoint.config.encoder.max_frames)),
         weights(pack_decoder(checkpoint, compute)) {}
 
-  std::unique_ptr<Decoder> stream(int max_frames = 400, int max_tokens = 64) {
+  std::unique_ptr<Decoder> stream(int max_frames = 400, int max_tokens = 64, int beams = 1) {
     return std::make_unique<Decoder>(checkpoint.config, weights, compute, executor, max_frames,
-                                     max_tokens);
+                                     max_tokens, beams);
   }
   /// A stream that has heard the run.
-  std::unique_ptr<Decoder> heard(const ReferenceRun& run) {
-    auto decoder = stream();
+  std::unique_ptr<Decoder> heard(const ReferenceRun& run, int beams = 1) {
+    auto decoder = stream(400, 64, beams);
     decoder->append(rows(run, 0, run.frames));
     return decoder;
   }

@@ -249,6 +249,69 @@ TEST_P(MoonshineDecoder, NarrowWeightsKeepTheTokensThatAreClear) {
   }
 }
 
+double sum_of(const Pass& pass) {
+  return std::accumulate(pass.logprobs.begin(), pass.logprobs.end(), double(pass.end_logprob));
+}
+
+/// What a search finds is as likely as the same tokens one after the other, and not less likely
+/// than the greedy ones. The goldens' weights are random: few runs end.
+TEST_P(MoonshineDecoder, ASearchFindsWhatIsLikelier) {
+  for (const engine::Isa isa : engine::supported_isas()) {
+    DecoderModel model(folder_, all_in(Precision::kFloat32), isa);
+    int better = 0;
+    for (const ReferenceRun& run : runs_) {
+      SCOPED_TRACE(std::string(engine::name(isa)) + " " + run.name);
+      const int limit = limit_of(run);
+      const auto greedy = model.heard(run);
+      const double least = sum_of(greedy->decode({}, 0, limit));
+      for (const int beams : {2, 4, 8}) {
+        const auto decoder = model.heard(run, beams);
+        const Pass found = decoder->decode({}, 0, limit);
+        const std::vector<int> tokens = tokens_of(found);
+        const std::vector<float> logprobs(found.logprobs.begin(), found.logprobs.end());
+        const std::vector<float> frames(found.frames.begin(), found.frames.end());
+        EXPECT_GE(sum_of(found), least - 1e-3);
+        better += sum_of(found) > least + 1e-3;
+        const Pass again = greedy->decode(tokens, int(tokens.size()), int(tokens.size()));
+        ASSERT_EQ(again.logprobs.size(), logprobs.size());
+        for (std::size_t i = 0; i < logprobs.size(); ++i) {
+          EXPECT_NEAR(again.logprobs[i], logprobs[i], 1e-4) << "token " << i;
+          EXPECT_NEAR(again.frames[i], frames[i], 1e-2) << "token " << i;
+        }
+      }
+    }
+    EXPECT_GT(better, 0);
+  }
+}
+
+TEST_P(MoonshineDecoder, ASearchHeedsFixedTokensAndLimits) {
+  DecoderModel model(folder_, all_in(Precision::kFloat32));
+  const ReferenceRun& run = longest();
+  const auto decoder = model.heard(run, 4);
+  const std::vector<int> whole = tokens_of(decoder->decode({}, 0, 20));
+  ASSERT_GE(whole.size(), 5u);
+  // Its own beginning, as a draft or fixed, changes nothing.
+  for (const int fixed : {0, 1, 4}) {
+    const std::vector<int> draft(whole.begin(), whole.begin() + 4);
+    const Pass pass = decoder->decode(draft, fixed, 20);
+    EXPECT_EQ(tokens_of(pass), whole) << fixed;
+    EXPECT_EQ(pass.confirmed, 4);
+  }
+  const int strange[] = {11, 12, 13};
+  const Pass pass = decoder->decode(strange, 3, 8);
+  ASSERT_GE(pass.tokens.size(), 3u);
+  EXPECT_LE(pass.tokens.size(), 8u);
+  EXPECT_TRUE(std::equal(strange, strange + 3, pass.tokens.begin()));
+  EXPECT_EQ(tokens_of(decoder->decode(strange, 3, 3)), (std::vector<int>{11, 12, 13}));
+  EXPECT_EQ(decoder->decode({}, 0, 1).tokens.size(), 1u);
+  // As many tokens as it holds, beyond a batch.
+  const auto small = model.stream(400, 40, 4);
+  small->append(model.rows(run, 0, run.frames));
+  EXPECT_LE(small->decode(strange, 3, 1000).tokens.size(), 40u);
+  EXPECT_THROW(model.stream(400, 64, 9), std::invalid_argument);
+  EXPECT_THROW(model.stream(400, 64, 0), std::invalid_argument);
+}
+
 TEST_P(MoonshineDecoder, ABiasChangesWhatComesButNotHowLikelyItIs) {
   struct Favour final : TokenBias {
     void apply(std::span<const int> tokens, std::span<float> logits) const noexcept override {
@@ -279,8 +342,12 @@ TEST_P(MoonshineDecoder, AppendAndDecodeAllocateNothingFromTheFirstOn) {
     DecoderModel model(folder_, all_in(precision, 1));
     const ReferenceRun& run = longest();
     const auto decoder = model.stream();
+    const auto searching = model.stream(400, 64, 4);
     const std::vector<int> draft = run.text_tokens();
     const std::string report = rt::testing::guarded([&] {
+      searching->append(model.rows(run, 0, run.frames));
+      searching->decode({}, 0, 8);
+      searching->decode(draft, 2, 40);
       decoder->append(model.rows(run, 0, 3));
       decoder->append(model.rows(run, 3, run.frames - 3));
       decoder->decode({}, 0, 8);

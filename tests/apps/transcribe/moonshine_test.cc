@@ -229,14 +229,16 @@ TEST_F(TranscribeMoonshine, WhatDoesNothingIsRefusedInOneLine) {
   const std::vector<Case> cases = {
       {kModel, {"--task", "translate"}, "--task (for Whisper)"},
       {kModel, {"--language", "de"}, "--language (for Whisper)"},
-      {kModel, {"--beam-size", "2", "--temperature", "0.4"}, "--beam-size (for Whisper on files)"},
+      {kModel,
+       {"--beam-size", "2", "--temperature", "0.4"},
+       "--temperature (for Whisper on files)"},
       {kModel, {"--initial-prompt", "Ada", "--stream"}, "--initial-prompt (for Whisper)"},
       {kModel, {"--policy", "align-att", "--stream"}, "--policy (for Whisper on live audio)"},
       {kModel, {"--step", "0.5"}, "--step (for live audio)"},
       {kModel, {"--clip-timestamps", "0,1", "--stream"}, "--clip-timestamps (for files)"},
       {kWhisper, {"--prefix", "And", "--stream"}, "--prefix (for Whisper on files)"},
       {kWhisper, {"--hotwords", "Ada", "--realtime"}, "--hotwords (for Whisper on files and"},
-      {kWhisper, {"--beam-size", "3", "--stream"}, "--beam-size (for Whisper on files)"},
+      {kWhisper, {"--beam-size", "3", "--stream"}, "--beam-size (for Whisper on files and"},
       {kWhisper, {"--max-line", "9", "--stream"}, "--max-line (for Moonshine)"},
       {kWhisper, {"--window-semantics", "inclusive"}, "--window-semantics (for Moonshine)"},
       {kWhisper, {"--end-silence", "1"}, "--end-silence (for Whisper on live audio and"}};

@@ -22,6 +22,7 @@ import numpy as np
 import voices
 
 RATE = voices.RATE
+BEAMS = 4  # as in generation_config.json (tokenizer.py)
 # file, engine, voice, held out, text
 CLIPS = [
     ("trained-rms", "flite", "cmu_us_rms",
@@ -98,12 +99,16 @@ def expected(folder, files):
         assert rate == RATE
         x = x[:len(x) // 80 * 80]
         audio = torch.from_numpy(x)[None]
+        settings = {
+            "input_values": audio, "max_length": 201, "do_sample": False,
+            "attention_mask": torch.ones_like(audio, dtype=torch.long)}
         with torch.no_grad():
-            out = net.generate(
-                input_values=audio,
-                attention_mask=torch.ones_like(audio, dtype=torch.long),
-                do_sample=False, num_beams=1, max_length=201,
-                return_dict_in_generate=True, output_logits=True)
+            out = net.generate(**settings, num_beams=1,
+                               return_dict_in_generate=True,
+                               output_logits=True)
+            best = net.generate(**settings, num_beams=BEAMS,
+                                length_penalty=0.0)
+        beams = [t for t in best[0, 1:].tolist() if t != 0]
         tokens = out.sequences[0, 1:].tolist()
         scores = torch.stack(out.logits)[:, 0].log_softmax(-1)
         chosen = [round(scores[i, t].item(), 4)
@@ -114,12 +119,14 @@ def expected(folder, files):
             "samples": len(x), "tokens": tokens, "logprobs": chosen,
             "margins": [round(m, 4) for m in margins],
             "min_margin": round(min(margins), 4),
+            "beams": beams,
             "text": tokenizer.decode(tokens)}
     return {"made_by": "tools/train/asr/fixtures.py", "transformers":
             transformers.__version__, "torch": torch.__version__,
             "arithmetic": "float32 on the CPU, weights as stored (float16), "
-            "attention mask of ones, greedy; tokens without the start token, "
-            "with the end token", "files": found}
+            "attention mask of ones; tokens without the start token, with the "
+            f"end token: greedy, and of {BEAMS} beams without a length "
+            "penalty", "num_beams": BEAMS, "files": found}
 
 
 def everyday(args):

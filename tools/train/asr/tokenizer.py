@@ -80,7 +80,8 @@ def folder_files(vocab, merges, size):
         "special_tokens_map.json": names,
         "generation_config.json": {
             "bos_token_id": 1, "decoder_start_token_id": 1,
-            "eos_token_id": 2, "pad_token_id": 0, "max_length": 448},
+            "eos_token_id": 2, "pad_token_id": 0, "max_length": 448,
+            "num_beams": 4, "length_penalty": 0.0},
         "preprocessor_config.json": {
             "do_normalize": False,
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
