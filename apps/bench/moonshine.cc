@@ -111,6 +111,7 @@ class MoonshineBench {
   double line_frames() const { return line_seconds() * moonshine::Config::kFramesPerSecond; }
   moonshine::StreamOptions stream_options() const {
     moonshine::StreamOptions stream;
+    stream.beams = 1;  // what is heard is noise, of which a search would find nothing sure
     stream.max_seconds = std::min(stream.max_seconds, most_seconds());
     stream.max_tokens = std::min(stream.max_tokens, model_->config().decoder.max_tokens);
     return stream;

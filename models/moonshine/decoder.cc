@@ -19,8 +19,8 @@ using engine::PageBuffer;
 constexpr int kKeyBlock = 16;  // keys that lie together in the cross-attention's memory
 // Multiply-adds below which attention is not worth a fork.
 constexpr std::int64_t kSmallWork = 1 << 16;
-// Logarithm of how likely a drafted token is for a search to leave it as it is.
-constexpr float kSure = -0.05f;
+// Logarithm of how likely a drafted token is for a search to leave it as it is: 80 %.
+constexpr float kSure = -0.22f;
 
 float* floats(PageBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 

@@ -96,7 +96,7 @@ class Stream {
   /// Decoding over all frames that are final, until the end token, or `limit` tokens. `draft`: the
   /// hypothesis so far, of which the first `fixed` tokens are taken as they are. Greedily: the rest
   /// of it is verified as one batch, and decoding goes on from the prefix that is confirmed. With
-  /// beams: a search from the first token on that is neither fixed nor sure (probability 95 %). No
+  /// beams: a search from the first token on that is neither fixed nor sure (probability 80 %). No
   /// frames: no tokens.
   Pass decode(std::span<const int> draft, int fixed, int limit,
               const TokenBias* bias = nullptr) noexcept;
