@@ -288,14 +288,19 @@ TEST_P(MoonshineDecoder, ASearchHeedsFixedTokensAndLimits) {
   DecoderModel model(folder_, all_in(Precision::kFloat32));
   const ReferenceRun& run = longest();
   const auto decoder = model.heard(run, 4);
-  const std::vector<int> whole = tokens_of(decoder->decode({}, 0, 20));
+  const Pass first = decoder->decode({}, 0, 20);
+  const std::vector<int> whole = tokens_of(first);
+  const double least = sum_of(first);
   ASSERT_GE(whole.size(), 5u);
-  // Its own beginning, as a draft or fixed, changes nothing.
+  // With its own beginning, as a draft or fixed, it finds that or something likelier.
   for (const int fixed : {0, 1, 4}) {
     const std::vector<int> draft(whole.begin(), whole.begin() + 4);
     const Pass pass = decoder->decode(draft, fixed, 20);
-    EXPECT_EQ(tokens_of(pass), whole) << fixed;
-    EXPECT_EQ(pass.confirmed, 4);
+    EXPECT_GE(sum_of(pass), least - 1e-3) << fixed;
+    EXPECT_GE(pass.confirmed, fixed);
+    const auto [same, _] =
+        std::mismatch(draft.begin(), draft.end(), pass.tokens.begin(), pass.tokens.end());
+    EXPECT_EQ(pass.confirmed, same - draft.begin());
   }
   const int strange[] = {11, 12, 13};
   const Pass pass = decoder->decode(strange, 3, 8);
