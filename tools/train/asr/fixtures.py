@@ -41,6 +41,8 @@ CLIPS = [
      "He bought a second hand bicycle for forty five dollars."),
     ("unseen-slt-hts", "festival", "cmu_us_slt_arctic_hts",
      "The children are playing football in the garden."),
+    ("unseen-ked", "festival", "ked_diphone",  # a search hears it right
+     "We walked along the river until it was dark."),
 ]
 DEMO = [
     ("cmu_us_rms", "Good morning, and thank you all for coming.", 0.9),
