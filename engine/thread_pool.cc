@@ -61,6 +61,7 @@ ThreadPool::ThreadPool(int threads) {
                                 std::to_string(threads));
   }
   const int count = threads > 0 ? threads : physical_cores();
+  tickets_ = std::vector<Ticket>(std::size_t(count));
   for (int thread = 1; thread < count; ++thread) {
     workers_.emplace_back([this, thread] { work(thread); });
   }
@@ -78,7 +79,12 @@ void ThreadPool::fork(int tasks, Call call, const void* task) noexcept {
   tasks_ = tasks;
   unfinished_.store(tasks, std::memory_order_relaxed);
   const std::uint32_t run = run_.load(std::memory_order_relaxed) + 1;
-  ticket_.store(std::uint64_t(run) << 32 | std::uint32_t(tasks), std::memory_order_release);
+  for (int thread = 0, first = 0; thread < threads(); ++thread) {
+    const int end = end_of(tasks, thread);
+    tickets_[std::size_t(thread)].value.store(std::uint64_t(run) << 32 | std::uint32_t(end - first),
+                                              std::memory_order_release);
+    first = end;
+  }
   run_.store(run, std::memory_order_release);
   run_.notify_all();  // a system call only if a worker sleeps
   take_tasks(run, 0);
@@ -98,16 +104,20 @@ void ThreadPool::work(int thread) noexcept {
 }
 
 void ThreadPool::take_tasks(std::uint32_t run, int thread) noexcept {
-  std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  while (ticket >> 32 == run && std::uint32_t(ticket) != 0) {
-    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
-                                       std::memory_order_acquire)) {
-      continue;
+  for (int i = 0; i < threads(); ++i) {
+    const int owner = (thread + i) % threads();
+    std::atomic<std::uint64_t>& open = tickets_[std::size_t(owner)].value;
+    std::uint64_t ticket = open.load(std::memory_order_acquire);
+    while (ticket >> 32 == run && std::uint32_t(ticket) != 0) {
+      if (!open.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
+        continue;
+      }
+      call_(task_, end_of(tasks_, owner) - int(std::uint32_t(ticket)), thread);
+      // Releases the task's results to the caller, which acquires them in fork().
+      if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
+      ticket = open.load(std::memory_order_acquire);
     }
-    call_(task_, tasks_ - int(std::uint32_t(ticket)), thread);
-    // Releases the task's results to the caller, which acquires them in fork().
-    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
-    ticket = ticket_.load(std::memory_order_acquire);
   }
 }
 

@@ -17,6 +17,10 @@ int physical_cores();
 /// workers spin, since a decoder step forks some fifty times in milliseconds; after about 100 µs
 /// without work they sleep.
 ///
+/// Each thread has a stretch of a run's tasks of its own, and takes what is left of the others'
+/// when that is done. So in runs that repeat, a thread reads what it has read before: the layers'
+/// weights stay in the caches of the cores, half of them in each of two.
+///
 /// One run at a time: callers on different threads wait for each other (fairly enough: a mutex held
 /// for one run). A pool of one thread has no lock: it serves one caller, as its scratch does.
 class ThreadPool {
@@ -27,10 +31,10 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int threads() const noexcept { return int(workers_.size()) + 1; }
+  int threads() const noexcept { return int(tickets_.size()); }
 
   /// Calls task(i, thread) once for each i of [0, tasks), on any thread in [0, threads()); returns
-  /// when all have returned. Tasks are handed out in rising order. `task` must not throw.
+  /// when all have returned. `task` must not throw.
   template <class Task>
   void run(int tasks, const Task& task) noexcept {
     if (tasks <= 0) return;
@@ -50,18 +54,25 @@ class ThreadPool {
 
   void fork(int tasks, Call call, const void* task) noexcept;
   void work(int thread) noexcept;
-  /// Takes and does tasks of run `run` until there are none.
+  /// Takes and does tasks of run `run` until there are none, those of its own stretch first.
   void take_tasks(std::uint32_t run, int thread) noexcept;
+  /// Where a thread's stretch of the run's tasks ends.
+  int end_of(int tasks, int thread) const noexcept {
+    return int(std::int64_t(tasks) * (thread + 1) / threads());
+  }
 
   std::mutex mutex_;
-  // The run's description. Written before the ticket that opens the run (release); read only by who
+  // The run's description. Written before the tickets that open the run (release); read only by who
   // has taken a task of it (acquire), and the next run begins only when all taken tasks are done.
   Call call_ = nullptr;
   const void* task_ = nullptr;
-  /// {run: upper half, tasks left to take: lower half}. A worker that comes late finds another run
-  /// or no tasks, and nobody has waited for it.
-  alignas(64) std::atomic<std::uint64_t> ticket_{0};
-  int tasks_ = 0;                                  // of the run; written and read as call_ is
+  int tasks_ = 0;
+  /// {run: upper half, tasks left to take of a thread's stretch: lower half}. A worker that comes
+  /// late finds another run or no tasks, and nobody has waited for it.
+  struct alignas(64) Ticket {
+    std::atomic<std::uint64_t> value{0};
+  };
+  std::vector<Ticket> tickets_;                    // [threads]
   alignas(64) std::atomic<int> unfinished_{0};     // tasks not yet done
   alignas(64) std::atomic<std::uint32_t> run_{0};  // raised by each run; workers wait for it
   std::atomic<bool> stop_{false};
