@@ -15,6 +15,7 @@ namespace {
 constexpr int kBlock = SpeechDetector::kBlock;
 constexpr int kMostFeed = 32 * kBlock;  // samples fed at once where no pass waits for them
 constexpr int kMostPush = 16 * kBlock;  // samples of one push
+constexpr int kMostHeld = 16 * kBlock;  // samples held back
 constexpr int kMostTokens = 448;
 constexpr float kHysteresis = 0.15f;         // as the segmenter's
 constexpr int kGapMs = 96;                   // without a voice: perhaps a pause
@@ -96,6 +97,7 @@ LiveTranscriber::LiveTranscriber(std::unique_ptr<LiveRecogniser> recogniser,
                   .min_silence_ms = kGapMs,
                   .padding_ms = 0}),
       history_(samples_of(most_seconds(options) + options.lead_in + options.min_speech)) {
+  held_.reserve(kMostHeld);
   expect(recogniser_->max_seconds() >= kShortestLine + kSpareSeconds,
          "expected a stream of at least 7 s", recogniser_->max_seconds());
 }
@@ -112,10 +114,11 @@ StreamOptions LiveTranscriber::stream_options(const LiveTranscriberOptions& opti
 void LiveTranscriber::push(std::span<const float> samples, std::int64_t waiting,
                            const OnEvent& on_event) {
   blocks_.push(samples,
-               [&](std::span<const float> block) { hear_block(block, waiting, on_event); });
+               [&](std::span<const float> block) { hold_block(block, waiting, on_event); });
 }
 
 void LiveTranscriber::finish(const OnEvent& on_event) {
+  hear_held(0, on_event);
   blocks_.flush([&](std::span<const float> block) { hear_block(block, 0, on_event); });
   SpeechSpan span;
   const bool was_speech = segmenter_.finish(state_.heard, span);
@@ -134,6 +137,7 @@ void LiveTranscriber::reset() {
   segmenter_.reset();
   history_.clear();
   blocks_.clear();
+  held_.clear();
   state_ = {};
   totals_ = {};
   fed_samples_ = 0;
@@ -141,10 +145,38 @@ void LiveTranscriber::reset() {
 }
 
 double LiveTranscriber::heard_seconds() const noexcept {
-  return seconds_of(state_.heard + std::int64_t(blocks_.waiting()));
+  return seconds_of(state_.heard + std::int64_t(held_.size() + blocks_.waiting()));
 }
 
 double LiveTranscriber::fed_seconds() const noexcept { return seconds_of(fed_samples_); }
+
+void LiveTranscriber::hold_block(std::span<const float> samples, std::int64_t waiting,
+                                 const OnEvent& on_event) {
+  held_.insert(held_.end(), samples.begin(), samples.end());
+  const auto held = std::int64_t(held_.size());
+  if (held == kMostHeld || state_.heard + held >= next_event()) hear_held(waiting, on_event);
+}
+
+void LiveTranscriber::hear_held(std::int64_t waiting, const OnEvent& on_event) {
+  for (std::size_t at = 0; at < held_.size(); at += kBlock) {
+    hear_block(std::span(held_).subspan(at, kBlock), waiting, on_event);
+  }
+  held_.clear();
+}
+
+/// A voice can only be heard later than `last_voiced`, and then what waits for its end is later
+/// too.
+std::int64_t LiveTranscriber::next_event() const noexcept {
+  const std::int64_t pause =
+      std::min(tail_, samples_of(std::min({options_.silence, options_.sentence_silence,
+                                           options_.no_text_silence})));
+  if (!state_.in_utterance) {
+    const auto begin = segmenter_.speaking() ? segmenter_.speech_begin() : state_.heard;
+    return begin + std::min(step_, pause);
+  }
+  if (must_cut()) return state_.heard;
+  return std::min({state_.next_pass, state_.last_voiced + pause, state_.begin + longest_ - kBlock});
+}
 
 void LiveTranscriber::hear_block(std::span<const float> samples, std::int64_t waiting,
                                  const OnEvent& on_event) {

@@ -62,6 +62,9 @@ struct LiveTranscriberOptions {
 /// follows the noise does not know it yet. In a pause audio is fed only as far as the network looks
 /// ahead, so that what the next utterance may begin with is not heard twice.
 ///
+/// Blocks are held back until one of them could bring an event: then the detector hears them in a
+/// row. A detector that steps each 32 ms finds its weights out of the cache every time.
+///
 /// Where a line is cut, at least one committed word comes after the cut: the stream starts again at
 /// the quietest spot between two words, with the committed words after it as the fixed beginning of
 /// its hypothesis. So no word at the seam is lost or said twice.
@@ -108,6 +111,10 @@ class LiveTranscriber final : public models::LiveTranscriber {
     std::vector<int> agreement;       // of each of draft: passes in a row that said so
   };
 
+  void hold_block(std::span<const float> samples, std::int64_t waiting, const OnEvent& on_event);
+  void hear_held(std::int64_t waiting, const OnEvent& on_event);
+  /// No block that ends before this sample brings an event.
+  std::int64_t next_event() const noexcept;
   void hear_block(std::span<const float> samples, std::int64_t waiting, const OnEvent& on_event);
   float speech_probability(std::span<const float> samples) noexcept;
   bool is_short_audible_stream() const noexcept;
@@ -144,6 +151,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
   SpeechSegmenter segmenter_;
   AudioHistory history_;
   SampleBlocks blocks_;
+  std::vector<float> held_;  // whole blocks that are not heard yet
   State state_;
   LiveTotals totals_;
   std::int64_t fed_samples_ = 0;
