@@ -116,6 +116,50 @@ TEST(MoonshineLive, EventsDoNotDependOnTheChunks) {
   }
 }
 
+/// Counts its steps.
+class CountingDetector final : public LoudnessDetector {
+ public:
+  struct Log {
+    int steps = 0;
+  };
+  explicit CountingDetector(std::shared_ptr<Log> log) : log_(std::move(log)) {}
+  float step(std::span<const float, kBlock> samples) noexcept override {
+    ++log_->steps;
+    return LoudnessDetector::step(samples);
+  }
+
+ private:
+  std::shared_ptr<Log> log_;
+};
+
+TEST(MoonshineLive, BlocksAreHeardInARowButEventsComeWithTheirOwn) {
+  std::mt19937 random(5);
+  std::uniform_real_distribution<double> pause(0.04, 1.4), length(0.03, 3);
+  std::vector<Speech> speeches{{0.3, 25}};  // long enough to be cut
+  while (speeches.back().start < 180) {
+    const double end = speeches.back().start + speeches.back().seconds;
+    speeches.push_back({end + pause(random), length(random)});
+  }
+  const auto samples = audio_of(speeches, 190);
+  const auto steps = std::make_shared<CountingDetector::Log>();
+  LiveTranscriber live(std::make_unique<ScriptedRecogniser>(std::make_shared<Log>(), kHeld),
+                       std::make_unique<CountingDetector>(steps), {});
+  constexpr std::size_t kBlock = SpeechDetector::kBlock;
+  int blocks = 0, turns = 0, events = 0;
+  for (std::size_t at = 0; at + kBlock <= samples.size(); at += kBlock) {
+    const int before = steps->steps;
+    ++blocks;
+    live.push(std::span(samples).subspan(at, kBlock), 0, [&](const LiveEvent& event) {
+      ++events;
+      EXPECT_DOUBLE_EQ(event.heard, blocks * kBlockSeconds);
+    });
+    turns += steps->steps > before;
+    EXPECT_DOUBLE_EQ(live.heard_seconds(), blocks * kBlockSeconds);
+  }
+  EXPECT_GT(events, 400);
+  EXPECT_LT(turns, blocks / 3);
+}
+
 TEST(MoonshineLive, SilenceReachesOnlyTheDetector) {
   const Outcome result = run(std::vector<float>(60 * kRate, 0.01f));
   EXPECT_EQ(result.log->passes, 0);
