@@ -32,13 +32,13 @@ Network::Network(std::shared_ptr<const Weights> weights, engine::Isa isa)
       bins_(kBins),
       scratch_(fft_->scratch_size()),
       audio_(kContext + kBlock + kReflected),
-      frames_((kFrames + 2) * kBins + kPanel),
+      frames_((kFrames + 2) * kBins + kMostPadding),
       out1_((kFrames + 1) * 128),
       out2_(2 * 64),
       out3_(64),
       gates_(4 * kHidden),
       loud_(kHidden),
-      logit_(kPanel),
+      logit_(engine::kPanel),
       x_h_(2 * kHidden),
       cell_(kHidden) {}
 
@@ -79,11 +79,13 @@ float Network::step(std::span<const float, kBlock> samples) noexcept {
 // y[r] = W·x[r] + b for x rows that lie x_stride apart, and may overlap; y: [rows, outputs].
 void Network::apply(const Linear& linear, const float* x, int x_stride, int rows,
                     float* y) noexcept {
-  kernels_.few_f32(x, x_stride, rows, linear.inputs,
-                   reinterpret_cast<const std::byte*>(linear.weights.data()),
-                   linear.outputs / kPanel, y, linear.outputs);
+  const engine::PackedMatrix& w = linear.weight;
+  const int outputs = int(linear.bias.size());
+  const auto few =
+      w.precision() == engine::Precision::kFloat16 ? kernels_.few_f16 : kernels_.few_f32;
+  few(x, x_stride, rows, w.steps(), w.panel(0), w.panels(), y, outputs);
   for (int r = 0; r < rows; ++r) {
-    for (int o = 0; o < linear.outputs; ++o) y[r * linear.outputs + o] += linear.bias[o];
+    for (int o = 0; o < outputs; ++o) y[r * outputs + o] += linear.bias[o];
   }
 }
 

@@ -9,29 +9,35 @@
 namespace runnel::models::silero {
 namespace {
 
+using engine::Precision;
+
+Precision precision_of(const engine::Weights& tensors, const std::string& name,
+                       const engine::Shape& shape) {
+  const bool half = tensors.get(name, shape).dtype == engine::DType::kF16;
+  return half ? Precision::kFloat16 : Precision::kFloat32;
+}
+
 /// `inputs` and `outputs` as the loops see them; weight(output, input) says each value.
 template <class Weight>
-Linear pack(int inputs, int outputs, std::vector<float> bias, Weight weight) {
-  const auto whole = [](int n) { return (n + kPanel - 1) / kPanel * kPanel; };
-  const int padded = whole(outputs), steps = whole(inputs);
-  Linear linear = {.inputs = steps,
-                   .outputs = padded,
-                   .weights = AlignedVector<float>(std::size_t(padded) * steps),
-                   .bias = AlignedVector<float>(bias.begin(), bias.end())};
-  linear.bias.resize(padded);
-  for (int o = 0; o < outputs; ++o) {
-    float* panel = linear.weights.data() + std::ptrdiff_t(o / kPanel) * steps * kPanel;
-    for (int i = 0; i < inputs; ++i) panel[i * kPanel + o % kPanel] = weight(o, i);
-  }
+Linear pack(int inputs, int outputs, Precision precision, std::vector<float> bias, Weight weight) {
+  Linear linear = {
+      .weight = engine::PackedMatrix(outputs, inputs, precision, engine::MemoryUsage::kBalanced,
+                                     [&](int o, std::span<float> row) {
+                                       for (int i = 0; i < inputs; ++i)
+                                         row[std::size_t(i)] = weight(o, i);
+                                     }),
+      .bias = AlignedVector<float>(bias.begin(), bias.end())};
+  linear.bias.resize(std::size_t(linear.weight.panels() * engine::kPanel));
   return linear;
 }
 
 /// Taps [first, first + count) of a convolution of three taps over frames of `channels`.
 Linear conv(const engine::Weights& tensors, const std::string& name, int channels, int outputs,
             int first, int count) {
-  const auto weights = tensors.floats(name + ".weight", {outputs, channels, 3});
-  return pack(count * channels, outputs, tensors.floats(name + ".bias", {outputs}),
-              [&](int o, int i) {
+  const engine::Shape shape = {outputs, channels, 3};
+  const auto weights = tensors.floats(name + ".weight", shape);
+  return pack(count * channels, outputs, precision_of(tensors, name + ".weight", shape),
+              tensors.floats(name + ".bias", {outputs}), [&](int o, int i) {
                 const int tap = first + i / channels, channel = i % channels;
                 return weights[(std::size_t(o) * channels + channel) * 3 + tap];
               });
@@ -39,14 +45,18 @@ Linear conv(const engine::Weights& tensors, const std::string& name, int channel
 
 Linear lstm_cell(const engine::Weights& tensors) {
   constexpr int kGates = 4 * kHidden;
-  const auto input = tensors.floats("lstm_cell.weight_ih", {kGates, kHidden});
-  const auto recurrent = tensors.floats("lstm_cell.weight_hh", {kGates, kHidden});
+  const engine::Shape shape = {kGates, kHidden};
+  const auto input = tensors.floats("lstm_cell.weight_ih", shape);
+  const auto recurrent = tensors.floats("lstm_cell.weight_hh", shape);
   auto bias = tensors.floats("lstm_cell.bias_ih", {kGates});
   const auto recurrent_bias = tensors.floats("lstm_cell.bias_hh", {kGates});
   for (int o = 0; o < kGates; ++o) bias[o] += recurrent_bias[o];
-  return pack(2 * kHidden, kGates, std::move(bias), [&](int o, int i) {
-    return i < kHidden ? input[o * kHidden + i] : recurrent[o * kHidden + i - kHidden];
-  });
+  const Precision precision = precision_of(tensors, "lstm_cell.weight_ih", shape);
+  const bool same = precision == precision_of(tensors, "lstm_cell.weight_hh", shape);
+  return pack(2 * kHidden, kGates, same ? precision : Precision::kFloat32, std::move(bias),
+              [&](int o, int i) {
+                return i < kHidden ? input[o * kHidden + i] : recurrent[o * kHidden + i - kHidden];
+              });
 }
 
 /// The network takes an FFT for the first convolution, so its kernel must be one.
@@ -76,9 +86,11 @@ Weights::Weights(const engine::Weights& tensors)
       conv3(conv(tensors, "conv3", 64, 64, 1, 2)),
       conv4(conv(tensors, "conv4", 64, kHidden, 1, 1)),
       lstm(lstm_cell(tensors)) {
-  const auto weights = tensors.floats("final_conv.weight", {1, kHidden, 1});
-  probability = pack(kHidden, 1, tensors.floats("final_conv.bias", {1}),
-                     [&](int, int i) { return weights[i]; });
+  const engine::Shape shape = {1, kHidden, 1};
+  const auto weights = tensors.floats("final_conv.weight", shape);
+  probability = pack(kHidden, 1, precision_of(tensors, "final_conv.weight", shape),
+                     tensors.floats("final_conv.bias", {1}),
+                     [&](int, int i) { return weights[std::size_t(i)]; });
   check_stft(tensors);
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "engine/aligned_vector.h"
+#include "engine/packed_matrix.h"
 #include "engine/weights.h"
 
 namespace runnel::models::silero {
@@ -16,16 +17,14 @@ inline constexpr int kFft = 256;     // of the STFT, samples
 inline constexpr int kFftHop = 128;  // samples
 inline constexpr int kFrames = 4;    // STFT frames a step
 inline constexpr int kBins = 129;
-inline constexpr int kHidden = 128;  // LSTM units
-inline constexpr int kPanel = 16;    // outputs that lie together, and the grain of inputs
+inline constexpr int kHidden = 128;      // LSTM units
+inline constexpr int kMostPadding = 31;  // inputs that a layer may read beyond its own
 
 /// y = W·x + b. A convolution over frames is one too: its taps are consecutive inputs, as the
-/// frames of a contiguous buffer are. Laid out for engine/kernels/matrix.h (float32).
+/// frames of a contiguous buffer are. Weights that the checkpoint has in half precision stay so.
 struct Linear {
-  int inputs = 0;                // padded with zero weights to a multiple of 16
-  int outputs = 0;               // multiple of kPanel
-  AlignedVector<float> weights;  // [outputs / kPanel][inputs][kPanel]
-  AlignedVector<float> bias;     // [outputs]
+  engine::PackedMatrix weight;  // [outputs, inputs], float32 or float16
+  AlignedVector<float> bias;    // [outputs], padded to whole panels
 };
 
 /// Immutable and shared between streams.
@@ -40,7 +39,7 @@ class Weights {
   Linear conv3;        // 2 frames of 64 → 64: the tap on the padding is left out
   Linear conv4;        // 64 → 128: the middle tap, both others are on padding
   Linear lstm;         // [x, h] → gates i, f, g, o of 128 each
-  Linear probability;  // kHidden → 1, padded with zeros to kPanel
+  Linear probability;  // kHidden → 1
 };
 
 /// From a safetensors file or a folder with model.safetensors. Throws std::runtime_error.
