@@ -18,8 +18,8 @@ int physical_cores();
 /// without work they sleep.
 ///
 /// Each thread has a stretch of a run's tasks of its own, and takes what is left of the others'
-/// when that is done. So in runs that repeat, a thread reads what it has read before: the layers'
-/// weights stay in the caches of the cores, half of them in each of two.
+/// when that is done. So a product that is made again finds each core's share of the weights in
+/// that core's cache.
 ///
 /// One run at a time: callers on different threads wait for each other (fairly enough: a mutex held
 /// for one run). A pool of one thread has no lock: it serves one caller, as its scratch does.

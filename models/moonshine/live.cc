@@ -164,8 +164,8 @@ void LiveTranscriber::hear_held(std::int64_t waiting, const OnEvent& on_event) {
   held_.clear();
 }
 
-/// A voice can only be heard later than `last_voiced`, and then what waits for its end is later
-/// too.
+/// Of passes and the utterance's end. What the blocks until then hold can only put it off: a pass
+/// waits for `next_pass` or a pause, and a voice makes a pause begin later.
 std::int64_t LiveTranscriber::next_event() const noexcept {
   const std::int64_t pause =
       std::min(tail_, samples_of(std::min({options_.silence, options_.sentence_silence,
