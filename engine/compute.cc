@@ -43,6 +43,7 @@ bool find_config(std::string_view text, ComputeConfig& found) {
     const bool tiles = chosen_isa() == Isa::kAmx;
     found.encoder = tiles ? Precision::kBFloat16 : Precision::kFloat32;
     found.decoder = Precision::kInt8;
+    found.automatic = true;
     return true;
   }
   if (!find_precision(text, found.encoder)) return false;

@@ -34,6 +34,8 @@ struct ComputeConfig {
   Precision decoder = Precision::kFloat32;
   MemoryUsage memory = MemoryUsage::kBalanced;
   int threads = 0;  // 0: as many as physical cores
+  /// The precisions are those of "auto": a model that was measured with others may take them.
+  bool automatic = false;
 
   /// "auto" (the default of the program): the encoder in bfloat16 where the processor has AMX, else
   /// float32; the decoder in int8. Otherwise one precision for both.

@@ -59,6 +59,7 @@ class MoonshineBench {
     load_s_ = time_once([&] {
       model_ = std::make_shared<const moonshine::Model>(checkpoint_of(options), compute_);
     });
+    compute_ = model_->compute();
     stream_ = std::make_unique<moonshine::Stream>(model_, stream_options());
     SyntheticSource source(kRateHz, line_seconds());
     audio_.resize(std::size_t(source.frames()));

@@ -360,6 +360,7 @@ TranscribeOptions TranscribeFlags::options() {
       const auto chosen = engine::ComputeConfig::of(precision_);
       options_.compute.encoder = chosen.encoder;
       options_.compute.decoder = chosen.decoder;
+      options_.compute.automatic = chosen.automatic;
     }
     if (!memory_.empty()) options_.compute.memory = engine::parse_memory_usage(memory_);
   } catch (const std::invalid_argument& error) {

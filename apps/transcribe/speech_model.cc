@@ -48,7 +48,7 @@ SpeechModel load_speech_model(const ModelChoice& choice, const engine::ComputeCo
       : choice.path.empty() ? models::load_embedded_transcriber()
                             : moonshine::load_checkpoint(choice.path),
       compute, windows);
-  return {.moonshine = std::move(model), .compute = compute};
+  return {.moonshine = model, .compute = model->compute()};
 }
 
 }  // namespace runnel::apps

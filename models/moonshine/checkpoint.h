@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "engine/compute.h"
 #include "models/moonshine/config.h"
 #include "models/moonshine/tokenizer.h"
 #include "models/tensor_source.h"
@@ -21,6 +23,8 @@ struct Checkpoint {
   Config config;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const TensorSource> tensors;
+  /// Of all weights where the choice is "auto", if not the engine's.
+  std::optional<engine::Precision> automatic_precision;
 };
 
 /// A Hugging Face folder: config.json, model.safetensors or its shards, tokenizer.json. Throws

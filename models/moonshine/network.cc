@@ -27,8 +27,11 @@ std::size_t scratch_bytes(const Config& c, int max_frames) {
                    decoder_scratch_bytes(c, max_frames)});
 }
 
-engine::ComputeConfig with_threads(engine::ComputeConfig compute) {
+engine::ComputeConfig resolved(engine::ComputeConfig compute, const Checkpoint& checkpoint) {
   if (compute.threads == 0) compute.threads = engine::physical_cores();
+  if (compute.automatic && checkpoint.automatic_precision) {
+    compute.encoder = compute.decoder = *checkpoint.automatic_precision;
+  }
   return compute;
 }
 
@@ -62,7 +65,7 @@ const StreamOptions& checked(const StreamOptions& options, const Config& c) {
 
 struct Model::Impl {
   Impl(Checkpoint&& checkpoint, const engine::ComputeConfig& config, WindowSemantics semantics)
-      : compute(with_threads(config)),
+      : compute(resolved(config, checkpoint)),
         windows(semantics),
         label(std::move(checkpoint.label)),
         random_weights(checkpoint.random_weights),
@@ -95,6 +98,7 @@ Model::~Model() = default;
 
 const std::string& Model::label() const noexcept { return impl_->label; }
 bool Model::random_weights() const noexcept { return impl_->random_weights; }
+const engine::ComputeConfig& Model::compute() const noexcept { return impl_->compute; }
 const Config& Model::config() const noexcept { return impl_->shape; }
 const Tokenizer& Model::tokenizer() const noexcept { return *impl_->tokenizer; }
 WindowSemantics Model::windows() const noexcept { return impl_->windows; }

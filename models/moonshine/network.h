@@ -24,6 +24,8 @@ class Model {
 
   const std::string& label() const noexcept;
   bool random_weights() const noexcept;
+  /// What was asked for, with the threads counted and "auto" made this model's own.
+  const engine::ComputeConfig& compute() const noexcept;
   const Config& config() const noexcept;
   const Tokenizer& tokenizer() const noexcept;
   WindowSemantics windows() const noexcept;

@@ -64,12 +64,14 @@ TEST(Compute, AutoIsInt8ForTheDecoderAndWhatTheProcessorDoesBestForTheEncoder) {
   const ComputeConfig config = ComputeConfig::of("auto");
   EXPECT_EQ(config.encoder, chosen_isa() == Isa::kAmx ? Precision::kBFloat16 : Precision::kFloat32);
   EXPECT_EQ(config.decoder, Precision::kInt8);
+  EXPECT_TRUE(config.automatic);
 }
 
 TEST(Compute, OnePrecisionIsForBoth) {
   const ComputeConfig config = ComputeConfig::of("bf16");
   EXPECT_EQ(config.encoder, Precision::kBFloat16);
   EXPECT_EQ(config.decoder, Precision::kBFloat16);
+  EXPECT_FALSE(config.automatic);
 }
 
 TEST_F(Environment, UnsetIsAuto) {

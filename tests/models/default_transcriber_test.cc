@@ -90,6 +90,16 @@ TEST(DefaultTranscriber, SearchesAsTheReference) {
   EXPECT_GT(others, 0) << "nothing to be told apart";
 }
 
+TEST(DefaultTranscriber, AutoMeansInt8) {
+  const auto compute_of = [](const char* precision) {
+    return Model(load_embedded_transcriber(), engine::ComputeConfig::of(precision)).compute();
+  };
+  EXPECT_EQ(compute_of("auto").encoder, engine::Precision::kInt8);
+  EXPECT_EQ(compute_of("auto").decoder, engine::Precision::kInt8);
+  EXPECT_EQ(compute_of("bfloat16").encoder, engine::Precision::kBFloat16);
+  EXPECT_EQ(compute_of("bfloat16").decoder, engine::Precision::kBFloat16);
+}
+
 TEST(DefaultTranscriber, HearsTheSameInNarrowPrecisionsButForNearTies) {
   expect_the_references_tokens(engine::Precision::kFloat16, 0.05f, 0.05f);
   expect_the_references_tokens(engine::Precision::kBFloat16, 0.3f, 0.3f);
