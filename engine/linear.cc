@@ -79,7 +79,7 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
   // A few rows take no time to multiply: a task then has panels to read for some microseconds.
   const int group = rows > 16 ? 2 : std::max(4, w.panels() / (4 * executor.pool.threads()) / 4 * 4);
   const int groups = (w.panels() + group - 1) / group;
-  executor.pool.run(blocks * groups, [&](int task, int thread) {
+  const auto multiply_group = [&](int task, int thread) {
     const int first_strip = task / groups * block;
     const int panel = task % groups * group;
     const int column = panel * kPanel;
@@ -105,7 +105,12 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
       product.y = static_cast<float*>(y.data) + column;
     }
     executor.amx->product(product, executor.scratch<std::byte>(thread));
-  });
+  };
+  if (rows > 16) {
+    executor.pool.run(blocks * groups, multiply_group);
+  } else {
+    executor.pool.run_in_stretches(groups, multiply_group);
+  }
 }
 
 void multiply_strips(Executor& executor, const Linear& layer, const Activations& x, int rows,
@@ -167,7 +172,7 @@ void multiply_few(Executor& executor, const Linear& layer, const Activations& x,
   const int group = std::clamp(int(kFewBytes / panel_bytes), 1,
                                std::max(1, w.panels() / (4 * executor.pool.threads())));
   const int tasks = (w.panels() + group - 1) / group;
-  executor.pool.run(tasks, [&](int task, int thread) {
+  executor.pool.run_in_stretches(tasks, [&](int task, int thread) {
     const int panel = task * group;
     const int panels = std::min(group, w.panels() - panel);
     const int column = panel * kPanel;

@@ -73,14 +73,15 @@ ThreadPool::~ThreadPool() {
   run_.notify_all();
 }
 
-void ThreadPool::fork(int tasks, Call call, const void* task) noexcept {
+void ThreadPool::fork(int tasks, int stretches, Call call, const void* task) noexcept {
   call_ = call;
   task_ = task;
   tasks_ = tasks;
+  stretches_ = stretches;
   unfinished_.store(tasks, std::memory_order_relaxed);
   const std::uint32_t run = run_.load(std::memory_order_relaxed) + 1;
   for (int thread = 0, first = 0; thread < threads(); ++thread) {
-    const int end = end_of(tasks, thread);
+    const int end = end_of(thread);
     tickets_[std::size_t(thread)].value.store(std::uint64_t(run) << 32 | std::uint32_t(end - first),
                                               std::memory_order_release);
     first = end;
@@ -113,7 +114,7 @@ void ThreadPool::take_tasks(std::uint32_t run, int thread) noexcept {
                                       std::memory_order_acquire)) {
         continue;
       }
-      call_(task_, end_of(tasks_, owner) - int(std::uint32_t(ticket)), thread);
+      call_(task_, end_of(owner) - int(std::uint32_t(ticket)), thread);
       // Releases the task's results to the caller, which acquires them in fork().
       if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
       ticket = open.load(std::memory_order_acquire);

@@ -1,6 +1,7 @@
 // Fork and join on a fixed set of threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -17,10 +18,6 @@ int physical_cores();
 /// workers spin, since a decoder step forks some fifty times in milliseconds; after about 100 µs
 /// without work they sleep.
 ///
-/// Each thread has a stretch of a run's tasks of its own, and takes what is left of the others'
-/// when that is done. So a product that is made again finds each core's share of the weights in
-/// that core's cache.
-///
 /// One run at a time: callers on different threads wait for each other (fairly enough: a mutex held
 /// for one run). A pool of one thread has no lock: it serves one caller, as its scratch does.
 class ThreadPool {
@@ -34,9 +31,25 @@ class ThreadPool {
   int threads() const noexcept { return int(tickets_.size()); }
 
   /// Calls task(i, thread) once for each i of [0, tasks), on any thread in [0, threads()); returns
-  /// when all have returned. `task` must not throw.
+  /// when all have returned. Tasks are handed out in rising order. `task` must not throw.
   template <class Task>
   void run(int tasks, const Task& task) noexcept {
+    run(tasks, 1, task);
+  }
+
+  /// As run(), but each thread has a stretch of the tasks of its own, and takes what is left of the
+  /// others' when that is done. So a product that is soon made again finds each core's share of the
+  /// weights in that core's cache.
+  template <class Task>
+  void run_in_stretches(int tasks, const Task& task) noexcept {
+    run(tasks, threads(), task);
+  }
+
+ private:
+  using Call = void (*)(const void* task, int i, int thread);
+
+  template <class Task>
+  void run(int tasks, int stretches, const Task& task) noexcept {
     if (tasks <= 0) return;
     if (workers_.empty()) {
       for (int i = 0; i < tasks; ++i) task(i, 0);
@@ -45,20 +58,17 @@ class ThreadPool {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (tasks == 1) return task(0, 0);
     fork(
-        tasks, [](const void* t, int i, int thread) { (*static_cast<const Task*>(t))(i, thread); },
-        &task);
+        tasks, stretches,
+        [](const void* t, int i, int thread) { (*static_cast<const Task*>(t))(i, thread); }, &task);
   }
 
- private:
-  using Call = void (*)(const void* task, int i, int thread);
-
-  void fork(int tasks, Call call, const void* task) noexcept;
+  void fork(int tasks, int stretches, Call call, const void* task) noexcept;
   void work(int thread) noexcept;
   /// Takes and does tasks of run `run` until there are none, those of its own stretch first.
   void take_tasks(std::uint32_t run, int thread) noexcept;
-  /// Where a thread's stretch of the run's tasks ends.
-  int end_of(int tasks, int thread) const noexcept {
-    return int(std::int64_t(tasks) * (thread + 1) / threads());
+  /// Where a thread's stretch of the run's tasks ends; those behind the last stretch are empty.
+  int end_of(int thread) const noexcept {
+    return int(std::int64_t(tasks_) * std::min(thread + 1, stretches_) / stretches_);
   }
 
   std::mutex mutex_;
@@ -67,6 +77,7 @@ class ThreadPool {
   Call call_ = nullptr;
   const void* task_ = nullptr;
   int tasks_ = 0;
+  int stretches_ = 1;
   /// {run: upper half, tasks left to take of a thread's stretch: lower half}. A worker that comes
   /// late finds another run or no tasks, and nobody has waited for it.
   struct alignas(64) Ticket {

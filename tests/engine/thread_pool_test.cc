@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <latch>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -17,14 +18,34 @@ TEST(ThreadPool, DoesEveryTaskOnceInManyShortRuns) {
     for (int run = 0; run < 2000; ++run) {
       const int tasks = run % 13;
       std::vector<int> done(static_cast<std::size_t>(tasks), 0);  // not atomic: run() orders it
-      pool.run(tasks, [&](int i, int thread) {
+      const auto task = [&](int i, int thread) {
         ASSERT_GE(thread, 0);
         ASSERT_LT(thread, threads);
         ++done[std::size_t(i)];
-      });
+      };
+      pool.run(tasks, task);
       for (const int times : done) ASSERT_EQ(times, 1);
+      pool.run_in_stretches(tasks, task);
+      for (const int times : done) ASSERT_EQ(times, 2);
     }
   }
+}
+
+TEST(ThreadPool, ThreadsBeginWithTheirOwnStretch) {
+  ThreadPool pool(2);
+  std::latch both_began(2);
+  std::atomic<int> done{0};
+  pool.run_in_stretches(100, [&](int i, int thread) {
+    if (i == 0 || i == 50) {  // neither goes on before the other has begun
+      EXPECT_EQ(thread, i / 50);
+      if (i == 50) {
+        EXPECT_EQ(done, 0);
+      }
+      both_began.arrive_and_wait();
+    }
+    ++done;
+  });
+  EXPECT_EQ(done, 100);
 }
 
 TEST(ThreadPool, WakesAfterSleeping) {
