@@ -18,6 +18,7 @@
 #include "models/catalog.h"
 #include "models/moonshine/checkpoint.h"
 #include "models/moonshine/decoder.h"
+#include "models/moonshine/encoder_weights.h"
 #include "models/moonshine/network.h"
 #include "rt/worker.h"
 
@@ -145,7 +146,8 @@ class MoonshineBench {
     }
     const double frame = cost.encoder_frame() + cost.cross_weights();
     const double weights =
-        bytes_of_weight(compute_.encoder) * (cost.encoder_weights() + cost.cross_weights());
+        bytes_of_weight(compute_.encoder) * (cost.layer_weights() + cost.cross_weights()) +
+        bytes_of_weight(moonshine::front_end_precision(compute_)) * cost.front_end_weights();
     add({.name = "80 ms of audio: front end, encoder, cross-K/V",
          .times = times_of(std::move(steady)),
          .operations = 2 * kFramesOfPush * frame,

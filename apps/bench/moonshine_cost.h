@@ -32,7 +32,6 @@ struct MoonshineCost {
     return 2 * keys * inner();
   }
   double encoder_frame() const { return front_end() + layer_weights() + window_attention(); }
-  double encoder_weights() const { return front_end_weights() + layer_weights(); }
   /// Adapter and keys and values of all decoder layers.
   double cross_weights() const {
     const double adapter = e.dim == d.dim ? 0 : double(e.dim) * d.dim;
