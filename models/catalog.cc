@@ -47,7 +47,7 @@ moonshine::Checkpoint load_embedded_transcriber() {
                                    .tokenizer = assets::moonshine_runnel_en_tokenizer(),
                                    .weights = assets::moonshine_runnel_en_weights()},
                                   label);
-  // The same word error rates as in bfloat16 (its MODEL.md), and half as much to read each pass.
+  // The same word error rates as in bfloat16 (its MODEL.md), and a third less to read each push.
   checkpoint.automatic_precision = engine::Precision::kInt8;
   return checkpoint;
 }
