@@ -79,10 +79,11 @@ struct FileSource::File {
   SNDFILE* handle = nullptr;
 };
 
-FileSource::FileSource(const std::string& path) : FileSource(std::make_unique<File>(path)) {}
+FileSource::FileSource(const std::string& path, const Interrupt* stop)
+    : FileSource(std::make_unique<File>(path), stop) {}
 
-FileSource::FileSource(std::unique_ptr<File> file)
-    : AudioSource(file->format()), file_(std::move(file)) {}
+FileSource::FileSource(std::unique_ptr<File> file, const Interrupt* stop)
+    : AudioSource(file->format(), stop), file_(std::move(file)) {}
 
 FileSource::~FileSource() = default;
 

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
@@ -9,14 +10,10 @@
 #include "rt/source.h"
 
 namespace runnel::rt {
-namespace {
 
-constexpr int kCancelPollMs = 50;  // how soon a silent pipe notices cancel()
-
-}  // namespace
-
-PipeSource::PipeSource(int descriptor, const PipeFormat& format, const std::string& name)
-    : AudioSource({.name = name, .rate_hz = format.rate_hz, .channels = format.channels}),
+PipeSource::PipeSource(int descriptor, const PipeFormat& format, const std::string& name,
+                       const Interrupt* stop)
+    : AudioSource({.name = name, .rate_hz = format.rate_hz, .channels = format.channels}, stop),
       descriptor_(descriptor) {
   if (format.raw) {
     if (format.rate_hz < 1 || format.channels < 1) {
@@ -28,7 +25,12 @@ PipeSource::PipeSource(int descriptor, const PipeFormat& format, const std::stri
     return;
   }
   encoding_ = read_wav_header(
-      [this](std::span<std::byte> bytes) { return fill(bytes.data(), bytes.size()); }, name);
+      [this](std::span<std::byte> bytes) {
+        const std::size_t got = fill(bytes.data(), bytes.size());
+        if (was_cut()) throw Interrupted(this->name() + ": interrupted before any audio came");
+        return got;
+      },
+      name);
   format_.rate_hz = encoding_.rate_hz;
   format_.channels = encoding_.channels;
   if (encoding_.data_bytes >= 0) {
@@ -36,12 +38,28 @@ PipeSource::PipeSource(int descriptor, const PipeFormat& format, const std::stri
   }
 }
 
+void PipeSource::cancel() noexcept {
+  AudioSource::cancel();
+  cancel_.request();
+}
+
+bool PipeSource::wait_readable() noexcept {
+  // A read on a silent pipe could not be cancelled. poll() passes over descriptors below 0.
+  std::array<pollfd, 3> waiting = {
+      pollfd{.fd = descriptor_, .events = POLLIN, .revents = 0},
+      pollfd{.fd = cancel_.descriptor(), .events = POLLIN, .revents = 0},
+      pollfd{.fd = stop_ ? stop_->descriptor() : -1, .events = POLLIN, .revents = 0}};
+  while (!cancelled()) {
+    if (poll(waiting.data(), waiting.size(), -1) > 0 && waiting[0].revents != 0) {
+      return !cancelled();
+    }
+  }
+  return false;
+}
+
 std::size_t PipeSource::fill(std::byte* bytes, std::size_t size) {
   std::size_t got = 0;
-  while (got < size && !at_end_ && !cancelled()) {
-    // Wait with poll, because a read on a silent pipe cannot be cancelled.
-    pollfd waiting{.fd = descriptor_, .events = POLLIN, .revents = 0};
-    if (poll(&waiting, 1, kCancelPollMs) <= 0) continue;
+  while (got < size && !at_end_ && wait_readable()) {
     const ssize_t count = ::read(descriptor_, bytes + got, size - got);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0) {

@@ -24,12 +24,13 @@ void AudioSource::repair(float* samples, std::int64_t count) noexcept {
   }
 }
 
-std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash, const PipeFormat& pipe) {
-  if (path_or_dash != "-") return std::make_unique<FileSource>(path_or_dash);
+std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash, const PipeFormat& pipe,
+                                         const Interrupt* stop) {
+  if (path_or_dash != "-") return std::make_unique<FileSource>(path_or_dash, stop);
   if (isatty(STDIN_FILENO) == 1) {
     throw std::runtime_error("standard input: expected audio from a pipe, found a terminal");
   }
-  return std::make_unique<PipeSource>(STDIN_FILENO, pipe);
+  return std::make_unique<PipeSource>(STDIN_FILENO, pipe, "standard input", stop);
 }
 
 }  // namespace runnel::rt

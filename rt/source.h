@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "rt/interrupt.h"
 #include "rt/wav_header.h"
 
 namespace runnel::rt {
@@ -34,8 +35,10 @@ class AudioSource {
   /// is handed out first; then a read error throws std::runtime_error in one line that names the
   /// source.
   virtual int read(float* interleaved, int max_frames) = 0;
-  /// Makes a read that waits for a pipe return 0 soon. Any thread.
-  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+  /// Makes reads return 0, also one that waits for a pipe. Any thread.
+  virtual void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+  /// Whether cancel() or an interrupt ended it, and not its own end. Read's thread.
+  bool was_cut() const noexcept { return was_cut_; }
 
   /// NaN and infinite samples, replaced by 0.
   std::int64_t bad_samples() const noexcept { return bad_samples_; }
@@ -43,16 +46,26 @@ class AudioSource {
   std::string warning() const;
 
  protected:
-  explicit AudioSource(SourceFormat format) : format_(std::move(format)) {}
-  bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
+  /// `stop`, if any, outlives this; once it is requested, it is as if cancel() had been called.
+  explicit AudioSource(SourceFormat format, const Interrupt* stop = nullptr)
+      : format_(std::move(format)), stop_(stop) {}
+  /// Asked by read() before it goes for more.
+  bool cancelled() noexcept {
+    if (cancelled_.load(std::memory_order_relaxed) || (stop_ && stop_->requested())) {
+      was_cut_ = true;
+    }
+    return was_cut_;
+  }
   /// Replaces NaN and infinities by 0 and counts them.
   void repair(float* samples, std::int64_t count) noexcept;
 
   SourceFormat format_;
+  const Interrupt* const stop_;
   std::string damage_;  // part of warning()
 
  private:
   std::atomic<bool> cancelled_{false};
+  bool was_cut_ = false;
   std::int64_t bad_samples_ = 0;
 };
 
@@ -60,14 +73,14 @@ class AudioSource {
 class FileSource : public AudioSource {
  public:
   /// Throws std::runtime_error in one line: the file, what was expected, what was found.
-  explicit FileSource(const std::string& path);
+  explicit FileSource(const std::string& path, const Interrupt* stop = nullptr);
   ~FileSource() override;
 
   int read(float* interleaved, int max_frames) override;
 
  private:
   struct File;
-  explicit FileSource(std::unique_ptr<File> file);
+  FileSource(std::unique_ptr<File> file, const Interrupt* stop);
 
   std::unique_ptr<File> file_;
   std::int64_t read_frames_ = 0;
@@ -84,24 +97,32 @@ struct PipeFormat {
 /// Little-endian raw samples or a WAV stream from a file descriptor, which stays open.
 class PipeSource : public AudioSource {
  public:
-  /// Reads the header of a WAV stream (waits for it). Throws std::runtime_error in one line.
-  PipeSource(int descriptor, const PipeFormat& format, const std::string& name = "standard input");
+  /// Reads the header of a WAV stream (waits for it). Throws std::runtime_error in one line;
+  /// Interrupted if `stop` is requested before the header is there.
+  PipeSource(int descriptor, const PipeFormat& format, const std::string& name = "standard input",
+             const Interrupt* stop = nullptr);
 
   int read(float* interleaved, int max_frames) override;
+  void cancel() noexcept override;
 
  private:
+  /// Waits until there is something to read; false if cancelled() became true before.
+  bool wait_readable() noexcept;
   /// Reads until `size` bytes are there, the end, or cancel().
   std::size_t fill(std::byte* bytes, std::size_t size);
 
   const int descriptor_;
+  Interrupt cancel_;
   WavFormat encoding_;  // data_bytes: −1 until the end of the pipe
   std::int64_t read_frames_ = 0;
   bool at_end_ = false;
   std::vector<std::byte> buffer_;
 };
 
-/// A FileSource, or standard input for "-". Throws std::runtime_error in one line.
+/// A FileSource, or standard input for "-". `stop`, if any, ends reads early. Throws
+/// std::runtime_error in one line.
 std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash,
-                                         const PipeFormat& pipe = {});
+                                         const PipeFormat& pipe = {},
+                                         const Interrupt* stop = nullptr);
 
 }  // namespace runnel::rt

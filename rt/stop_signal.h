@@ -1,13 +1,18 @@
-// A clean stop on Ctrl-C.
+// A clean stop on Ctrl-C, on SIGTERM, and when the terminal goes.
 #pragma once
+
+#include "rt/interrupt.h"
 
 namespace runnel::rt {
 
-/// While it lives, the first SIGINT or SIGTERM only sets a flag, and a second one kills as usual.
-/// System calls that block are interrupted (EINTR). One at a time; made and destroyed by main.
+/// While it lives, the first SIGINT, SIGTERM or SIGHUP only asks to stop. A SIGINT or SIGTERM after
+/// that kills as usual; a SIGHUP does not, because a terminal that closes sends two. A SIGHUP that
+/// was ignored before (nohup) stays so. System calls that block are interrupted (EINTR), but only
+/// in the thread that gets the signal: what waits for input waits for interrupt(), too. One at a
+/// time; made and destroyed by main.
 class StopSignal {
  public:
-  /// Throws std::logic_error if there is one already.
+  /// Throws std::logic_error if there is one already, std::system_error without a descriptor.
   StopSignal();
   /// Puts the former handlers back.
   ~StopSignal();
@@ -16,8 +21,10 @@ class StopSignal {
 
   /// Any thread, real-time safe.
   bool requested() const noexcept;
-  /// SIGINT, SIGTERM, or 0 if none came.
+  /// SIGINT, SIGTERM, SIGHUP, or 0 if none came.
   int signal_number() const noexcept;
+  /// Requested by the first signal.
+  const Interrupt& interrupt() const noexcept;
 };
 
 }  // namespace runnel::rt

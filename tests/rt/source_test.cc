@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sndfile.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -288,6 +289,34 @@ TEST(PipeSource, ASilentPipeCanBeCancelled) {
   float sample;
   EXPECT_EQ(source.read(&sample, 1), 0);
   canceller.join();
+}
+
+TEST(PipeSource, AnAwaitedHeaderCanBeInterrupted) {
+  Pipe pipe;
+  pipe.put(std::vector<std::byte>(4, std::byte('R')));
+  Interrupt stop;
+  std::thread interrupter([&] {
+    sleep_until_ns(now_ns() + 5'000'000);
+    stop.request();
+  });
+  EXPECT_THROW(PipeSource(pipe.ends[0], {}, "pipe", &stop), Interrupted);
+  interrupter.join();
+}
+
+TEST(PipeSource, WhatCameBeforeAnInterruptIsHandedOut) {
+  Pipe pipe;
+  pipe.put(encode(SampleFormat::kInt16, {0.5F, 0.25F}));
+  Interrupt stop;
+  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1},
+                    "pipe", &stop);
+  std::thread interrupter([&] {
+    for (int unread = 1; unread > 0;) ioctl(pipe.ends[0], FIONREAD, &unread);
+    stop.request();
+  });
+  EXPECT_EQ(read_all(source), (std::vector<float>{0.5F, 0.25F}));
+  interrupter.join();
+  EXPECT_TRUE(source.was_cut());
+  EXPECT_EQ(source.warning(), "");
 }
 
 TEST(PipeSource, ReplacesWhatIsNotANumber) {

@@ -114,12 +114,13 @@ TEST(WakeupFloor, CollectsLatenessUntilItIsStopped) {
 }
 
 TEST(StopSignal, TurnsTheFirstSignalIntoAFlag) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());
     std::raise(signal);
     EXPECT_TRUE(stop.requested());
     EXPECT_EQ(stop.signal_number(), signal);
+    EXPECT_TRUE(stop.interrupt().requested());
   }
 }
 
@@ -132,6 +133,23 @@ TEST(StopSignalDeathTest, TheSecondSignalKills) {
         std::raise(SIGTERM);
       },
       ::testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(StopSignal, AClosedTerminalSendsTwo) {
+  const StopSignal stop;
+  std::raise(SIGHUP);
+  std::raise(SIGHUP);
+  EXPECT_EQ(stop.signal_number(), SIGHUP);
+}
+
+TEST(StopSignal, AHangUpThatWasIgnoredStaysSo) {
+  const auto former = std::signal(SIGHUP, SIG_IGN);  // nohup
+  {
+    const StopSignal stop;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(stop.requested());
+  }
+  std::signal(SIGHUP, former);
 }
 
 TEST(StopSignal, IsOneAtATimeAndLeavesNoTrace) {
