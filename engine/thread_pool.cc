@@ -1,12 +1,11 @@
 #include "engine/thread_pool.h"
 
-#include <sched.h>
-
-#include <algorithm>
-#include <fstream>
-#include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+
+#include "engine/cores.h"
+#include "engine/denormals.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -37,24 +36,6 @@ void wait_while(const std::atomic<T>& value, T old) noexcept {
 
 }  // namespace
 
-int physical_cores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-    return int(std::max(1u, std::thread::hardware_concurrency()));
-  }
-  std::set<std::string> cores;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
-    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                       "/topology/thread_siblings_list");
-    std::string siblings = "cpu" + std::to_string(cpu);  // where there is no such file
-    std::getline(file, siblings);
-    cores.insert(siblings);
-  }
-  return std::max(1, int(cores.size()));
-}
-
 ThreadPool::ThreadPool(int threads) {
   if (threads < 0 || threads > 1024) {
     throw std::invalid_argument("threads: expected 0 (physical cores) to 1024, found " +
@@ -62,12 +43,23 @@ ThreadPool::ThreadPool(int threads) {
   }
   const int count = threads > 0 ? threads : physical_cores();
   tickets_ = std::vector<Ticket>(std::size_t(count));
-  for (int thread = 1; thread < count; ++thread) {
-    workers_.emplace_back([this, thread] { work(thread); });
+  workers_.reserve(std::size_t(count - 1));
+  // Workers wait for the first run, so what is set here they see.
+  try {
+    for (; threads_ < count; ++threads_) {
+      workers_.emplace_back([this, thread = threads_] { work(thread); });
+    }
+  } catch (const std::system_error&) {
+    // No more threads: those that there are share the work.
+  } catch (...) {
+    stop();  // else the members' destructors would wait for ever
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() noexcept {
   stop_.store(true, std::memory_order_relaxed);
   run_.fetch_add(1, std::memory_order_release);
   run_.notify_all();
@@ -78,6 +70,7 @@ void ThreadPool::fork(int tasks, int stretches, Call call, const void* task) noe
   task_ = task;
   tasks_ = tasks;
   stretches_ = stretches;
+  float_control_ = float_control();
   unfinished_.store(tasks, std::memory_order_relaxed);
   const std::uint32_t run = run_.load(std::memory_order_relaxed) + 1;
   for (int thread = 0, first = 0; thread < threads(); ++thread) {
@@ -114,6 +107,7 @@ void ThreadPool::take_tasks(std::uint32_t run, int thread) noexcept {
                                       std::memory_order_acquire)) {
         continue;
       }
+      if (float_control() != float_control_) set_float_control(float_control_);
       call_(task_, end_of(owner) - int(std::uint32_t(ticket)), thread);
       // Releases the task's results to the caller, which acquires them in fork().
       if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();

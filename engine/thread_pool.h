@@ -11,24 +11,26 @@
 
 namespace runnel::engine {
 
-/// As many as the processor has physical cores that this process may run on.
-int physical_cores();
-
 /// `threads` − 1 workers and the caller. Between two runs that follow each other closely the
 /// workers spin, since a decoder step forks some fifty times in milliseconds; after about 100 µs
 /// without work they sleep.
 ///
 /// One run at a time: callers on different threads wait for each other (fairly enough: a mutex held
 /// for one run). A pool of one thread has no lock: it serves one caller, as its scratch does.
+///
+/// Workers treat denormals and rounding as the caller of the run does, so results have the same
+/// bits whatever the number of threads.
 class ThreadPool {
  public:
-  /// 0: physical_cores(). Throws std::invalid_argument below 0 or above 1024.
+  /// 0: physical_cores(). Throws std::invalid_argument below 0 or above 1024. Where the system
+  /// gives no more threads (`ulimit -u`, a container's limit of processes), the pool has those it
+  /// got.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int threads() const noexcept { return int(tickets_.size()); }
+  int threads() const noexcept { return threads_; }
 
   /// Calls task(i, thread) once for each i of [0, tasks), on any thread in [0, threads()); returns
   /// when all have returned. Tasks are handed out in rising order. `task` must not throw.
@@ -64,6 +66,7 @@ class ThreadPool {
 
   void fork(int tasks, int stretches, Call call, const void* task) noexcept;
   void work(int thread) noexcept;
+  void stop() noexcept;
   /// Takes and does tasks of run `run` until there are none, those of its own stretch first.
   void take_tasks(std::uint32_t run, int thread) noexcept;
   /// Where a thread's stretch of the run's tasks ends; those behind the last stretch are empty.
@@ -78,12 +81,14 @@ class ThreadPool {
   const void* task_ = nullptr;
   int tasks_ = 0;
   int stretches_ = 1;
+  std::uint64_t float_control_ = 0;  // the caller's
   /// {run: upper half, tasks left to take of a thread's stretch: lower half}. A worker that comes
   /// late finds another run or no tasks, and nobody has waited for it.
   struct alignas(64) Ticket {
     std::atomic<std::uint64_t> value{0};
   };
-  std::vector<Ticket> tickets_;                    // [threads]
+  int threads_ = 1;                                // known before the first run
+  std::vector<Ticket> tickets_;                    // [threads], or more than there came to be
   alignas(64) std::atomic<int> unfinished_{0};     // tasks not yet done
   alignas(64) std::atomic<std::uint32_t> run_{0};  // raised by each run; workers wait for it
   std::atomic<bool> stop_{false};

@@ -12,10 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
-
+#include "engine/denormals.h"
 #include "rt/clock.h"
 
 namespace runnel::rt {
@@ -33,22 +30,6 @@ int lock_all_memory() {
 }
 
 }  // namespace
-
-bool flush_denormals() noexcept {
-#if defined(__SSE__)
-  constexpr unsigned kFlushToZero = 0x8000;
-  constexpr unsigned kDenormalsAreZero = 0x0040;
-  _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
-  return true;
-#elif defined(__aarch64__)
-  std::uint64_t control;
-  asm volatile("mrs %0, fpcr" : "=r"(control));
-  asm volatile("msr fpcr, %0" : : "r"(control | std::uint64_t(1) << 24));
-  return true;
-#else
-  return false;
-#endif
-}
 
 Worker::Worker(const WorkerOptions& options, Body body) {
   // Shared, because count_down() may still be returning when wait() has.
@@ -97,7 +78,7 @@ void Worker::apply(const WorkerOptions& options) {
     grants_.summary +=
         error == 0 ? ", memory locked" : ", memory not locked (" + reason(error) + ")";
   }
-  grants_.denormals_flushed = flush_denormals();
+  grants_.denormals_flushed = engine::flush_denormals();
   grants_.summary += grants_.denormals_flushed ? ", denormals flushed" : ", denormals kept";
 }
 

@@ -24,10 +24,6 @@ struct WorkerGrants {
   std::string summary;  // one line for humans: what was granted, and why not
 };
 
-/// Makes the calling thread treat denormal floats as zero (FTZ/DAZ on x86, FZ on Arm), because they
-/// are a hundred times slower in the silence after speech. False where there is no such switch.
-bool flush_denormals() noexcept;
-
 /// A named thread that runs `body` once. The body polls its stop token; what it throws is kept.
 class Worker {
  public:

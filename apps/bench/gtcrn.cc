@@ -10,10 +10,10 @@
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
 #include "apps/version.h"
+#include "engine/denormals.h"
 #include "models/catalog.h"
 #include "models/separator.h"
 #include "rt/clock.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -60,7 +60,7 @@ nlohmann::json bench_block(const GtcrnBenchOptions& options,
 
 nlohmann::json bench_single(const GtcrnBenchOptions& options) {
   const auto weights = models::load_separator(options.model);
-  rt::flush_denormals();
+  engine::flush_denormals();
   GtcrnBenchOptions warm_up = options;
   warm_up.seconds = 0.5;
   bench_block(warm_up, weights, kHop);

@@ -15,10 +15,10 @@
 #include "apps/text.h"
 #include "apps/version.h"
 #include "engine/aligned_vector.h"
+#include "engine/denormals.h"
 #include "models/htdemucs/checkpoint.h"
 #include "models/htdemucs/network.h"
 #include "models/track_separator.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -267,7 +267,7 @@ std::string htdemucs_text(nlohmann::json report) {
 }  // namespace
 
 int run_htdemucs_bench(const HtdemucsBenchOptions& options) {
-  rt::flush_denormals();
+  engine::flush_denormals();
   const nlohmann::json report = HtdemucsBench(options).run();
   std::cout << (options.json ? report.dump(2) + "\n" : htdemucs_text(report)) << std::flush;
   return 0;

@@ -12,8 +12,8 @@
 #include "apps/subcommand.h"
 #include "apps/transcribe/transcribers.h"
 #include "apps/transcribe/transcript_json.h"
+#include "engine/cores.h"
 #include "engine/isa.h"
-#include "engine/thread_pool.h"
 
 namespace runnel::apps {
 namespace {

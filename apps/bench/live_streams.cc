@@ -13,7 +13,7 @@
 #include "apps/text.h"
 #include "apps/transcribe/live_stats.h"
 #include "apps/version.h"
-#include "engine/thread_pool.h"
+#include "engine/cores.h"
 #include "rt/clock.h"
 #include "rt/worker.h"
 

@@ -14,13 +14,14 @@
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
 #include "apps/version.h"
+#include "engine/cores.h"
+#include "engine/denormals.h"
 #include "engine/thread_pool.h"
 #include "models/catalog.h"
 #include "models/moonshine/checkpoint.h"
 #include "models/moonshine/decoder.h"
 #include "models/moonshine/encoder_weights.h"
 #include "models/moonshine/network.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -365,7 +366,7 @@ std::string moonshine_text(const nlohmann::json& report) {
 }  // namespace
 
 int run_moonshine_bench(const MoonshineBenchOptions& options) {
-  rt::flush_denormals();
+  engine::flush_denormals();
   std::vector<int> threads = {options.threads};
   if (options.threads == 0) {
     threads = {1};

@@ -10,8 +10,8 @@
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "apps/version.h"
+#include "engine/denormals.h"
 #include "engine/linear.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -27,7 +27,7 @@ std::size_t scratch_bytes() {
 nlohmann::json bench_ops(const OpsBenchOptions& options) {
   const engine::Isa isa = engine::chosen_isa();
   engine::Executor executor(isa, options.threads, scratch_bytes());
-  rt::flush_denormals();
+  engine::flush_denormals();
   OpsRun run{executor, eigen_peer(isa), options.filters, options.seconds, {}};
   const Ceilings before = measure_ceilings(executor.pool, isa);
   bench_encoder_products(run);

@@ -11,6 +11,7 @@
 #include "apps/separate/live_report.h"
 #include "apps/synthetic_source.h"
 #include "apps/version.h"
+#include "engine/denormals.h"
 #include "models/catalog.h"
 #include "models/separator.h"
 #include "rt/clock.h"
@@ -99,7 +100,7 @@ void run_streams(Separators& streams, int block, const std::vector<float>& audio
 nlohmann::json bench_streams(const GtcrnBenchOptions& options) {
   const int block = options.block_frames.front();
   const auto weights = models::load_separator(options.model);
-  rt::flush_denormals();
+  engine::flush_denormals();
   SyntheticSource source(kRateHz, std::max(kLoopSeconds, 4.0 * block / kRateHz));
   std::vector<float> audio(std::size_t(source.frames()));
   source.read(audio.data(), int(audio.size()));

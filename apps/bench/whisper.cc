@@ -14,11 +14,11 @@
 #include "apps/text.h"
 #include "apps/version.h"
 #include "dsp/log_mel.h"
+#include "engine/denormals.h"
 #include "engine/kernels/matrix.h"
 #include "engine/kernels/rows.h"
 #include "models/whisper/checkpoint.h"
 #include "models/whisper/network.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -319,7 +319,7 @@ int run_whisper_bench(const WhisperBenchOptions& options) {
   if (options.model.empty() && options.random_weights.empty()) {
     throw UsageError("bench whisper: expected --model or --random-weights, found neither");
   }
-  rt::flush_denormals();
+  engine::flush_denormals();
   const nlohmann::json report = WhisperBench(options).run();
   std::cout << (options.json ? report.dump(2) + "\n" : whisper_text(report)) << std::flush;
   return 0;

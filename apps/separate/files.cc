@@ -15,9 +15,9 @@
 #include "apps/status_line.h"
 #include "apps/text.h"
 #include "apps/version.h"
+#include "engine/denormals.h"
 #include "rt/clock.h"
 #include "rt/stop_signal.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -241,7 +241,7 @@ void FileSeparation::separate(Job& job) {
 }
 
 void FileSeparation::work() {
-  rt::flush_denormals();
+  engine::flush_denormals();
   for (std::size_t i = next_++; i < jobs_.size() && !stopped_; i = next_++) {
     try {
       separate(jobs_[i]);

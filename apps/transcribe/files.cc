@@ -21,9 +21,9 @@
 #include "apps/transcribe/transcript_console.h"
 #include "apps/transcribe/transcript_plan.h"
 #include "apps/version.h"
+#include "engine/denormals.h"
 #include "rt/clock.h"
 #include "rt/stop_signal.h"
-#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -196,7 +196,7 @@ void FileTranscription::transcribe(Job& job) {
 }
 
 void FileTranscription::work() {
-  rt::flush_denormals();
+  engine::flush_denormals();
   for (std::size_t i = 0; i < jobs_.size() && !stopped_; ++i) {
     current_ = i;
     try {

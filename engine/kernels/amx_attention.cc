@@ -3,8 +3,9 @@
 // sums stay in four tile registers from the first key to the last.
 //
 // Softmax needs no maximum but for range, and bfloat16 has float's: so the reference m of a row is
-// the largest score among the first 32 keys. Should a later score exceed it by more than 88, the
-// weight is a NaN, so is the row's total, and the block is done again with the true maximum.
+// the largest score among the first 32 keys. Should later scores exceed it by more than some 69,
+// the row's total is above 10³⁰ (or a NaN, from 88 on, where a weight is one), and the block is
+// done again with the true maximum: below that total neither it nor a weighted value overflows.
 //
 // exp(s − m) as bfloat16 is an integer: 128 · log2 e · (s − m) + 127 · 128, whose low 7 bits, a
 // fraction f of an octave, become the mantissa of 2^f by a table. The rounding of f costs as much
@@ -29,6 +30,8 @@ struct MantissaTable {
   }
 };
 const MantissaTable kMantissa;
+
+constexpr float kMostTotal = 1e30f;
 
 }  // namespace
 }  // namespace runnel::engine::tiles
@@ -116,7 +119,7 @@ class QueryBlock {
     for (int row = 0; row < 16; ++row) s_.references[row] = peak(0, row);
     pass();
     __m512 total = _mm512_loadu_ps(s_.totals);
-    if (_mm512_cmp_ps_mask(total, _mm512_set1_ps(INFINITY), _CMP_LT_OQ) == 0xffff) return;
+    if (_mm512_cmp_ps_mask(total, _mm512_set1_ps(kMostTotal), _CMP_LT_OQ) == 0xffff) return;
     for (int block = 1; block < blocks_; ++block) {
       score(block);
       fence();

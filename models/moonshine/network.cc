@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/cores.h"
 #include "engine/executor.h"
 #include "models/moonshine/decoder.h"
 #include "models/moonshine/decoder_weights.h"

@@ -321,39 +321,74 @@ TEST(Amx, AttentionTakesAnyNumberOfQueriesAndOfKeys) {
   }
 }
 
+/// One head of 32 queries over keys [keys, kDim | values of kDim], at scale 1.
+struct OneHead {
+  static constexpr int kDim = 64, kQueries = 32;
+  explicit OneHead(int keys) : keys(keys), q(kQueries, kDim, 1), kv(keys, 2 * kDim, 2) {
+    std::fill(q.values.begin(), q.values.end(), 0.0f);
+    std::fill(kv.values.begin(), kv.values.end(), 0.0f);
+  }
+  float& query(int i, int d) { return q.values[std::size_t(i * kDim + d)]; }
+  float& key(int k, int d) { return kv.values[std::size_t(k * 2 * kDim + d)]; }
+  float& value(int k, int d) { return key(k, kDim + d); }
+  void attend() {
+    q.pack(kQueries, kDim);
+    kv.pack(keys, 2 * kDim);
+    PageBuffer key_tiles(attention_tile_bytes(keys, kDim)),
+        value_tiles(attention_tile_bytes(keys, kDim)), scratch(kAttentionScratch);
+    const TileAttention attention{.queries = q.tile(0),
+                                  .query_tiles = q.tiles,
+                                  .keys = kv.tile(0),
+                                  .values = kv.tile(kDim),
+                                  .tiles = kv.tiles,
+                                  .n = keys,
+                                  .dim = kDim,
+                                  .scale = 1.0f,
+                                  .key_tiles = key_tiles.data(),
+                                  .value_tiles = value_tiles.data(),
+                                  .out = strips.data(),
+                                  .out_tiles = 2};
+    kernels()->prepare_attention(attention);
+    kernels()->attend(attention, 0, kQueries, scratch.data());
+  }
+  float out(int i, int d) const { return strip_value(strips.data(), 2, i, d); }
+
+  int keys;
+  NarrowRows q, kv;
+  PageBuffer strips{2 * 2 * 1024};
+};
+
 TEST(Amx, AttentionStandsScoresThatGrowByMoreThanFloatsRange) {
   SKIP_WITHOUT_AMX();
   // Keys grow: the last one's score is 1000 above the first's, so it takes all the weight.
-  constexpr int kDim = 64, kKeys = 500;
-  NarrowRows q(32, kDim, 1), kv(kKeys, 2 * kDim, 2);
-  std::fill(q.values.begin(), q.values.end(), 0.0f);
-  std::fill(kv.values.begin(), kv.values.end(), 0.0f);
-  for (int i = 0; i < 32; ++i) q.values[std::size_t(i * kDim)] = i % 2 ? 2.0f : -2.0f;
-  for (int k = 0; k < kKeys; ++k) {
-    kv.values[std::size_t(k * 2 * kDim)] = float(k);
-    kv.values[std::size_t(k * 2 * kDim + kDim)] = float(k);
-  }
-  q.pack(32, kDim);
-  kv.pack(kKeys, 2 * kDim);
-  const std::size_t bytes = attention_tile_bytes(kKeys, kDim);
-  PageBuffer key_tiles(bytes), value_tiles(bytes), scratch(kAttentionScratch), out(2 * 2 * 1024);
-  const TileAttention attention{.queries = q.tile(0),
-                                .query_tiles = q.tiles,
-                                .keys = kv.tile(0),
-                                .values = kv.tile(kDim),
-                                .tiles = kv.tiles,
-                                .n = kKeys,
-                                .dim = kDim,
-                                .scale = 1.0f,
-                                .key_tiles = key_tiles.data(),
-                                .value_tiles = value_tiles.data(),
-                                .out = out.data(),
-                                .out_tiles = 2};
-  kernels()->prepare_attention(attention);
-  kernels()->attend(attention, 0, 32, scratch.data());
-  for (int i = 0; i < 32; ++i) {
+  OneHead head(500);
+  for (int i = 0; i < OneHead::kQueries; ++i) head.query(i, 0) = i % 2 ? 2.0f : -2.0f;
+  for (int k = 0; k < head.keys; ++k) head.key(k, 0) = head.value(k, 0) = float(k);
+  head.attend();
+  for (int i = 0; i < OneHead::kQueries; ++i) {
     // bfloat16 holds 498 and 500 beside each other, so keys of equal score share the weight.
-    EXPECT_NEAR(strip_value(out.data(), 2, i, 0), i % 2 ? 499.0f : 0.0f, i % 2 ? 2.0f : 0.2f);
+    EXPECT_NEAR(head.out(i, 0), i % 2 ? 499.0f : 0.0f, i % 2 ? 2.0f : 0.2f);
+  }
+}
+
+TEST(Amx, AttentionStandsLaterScoresThatAreJustWithinFloatsRange) {
+  SKIP_WITHOUT_AMX();
+  // exp(88.7) is a float, the sum of two of them isn't, and neither is one times a value of 3.
+  for (const int first : {32, 70, 95}) {
+    OneHead head(96);
+    for (int i = 0; i < OneHead::kQueries; ++i) head.query(i, 0) = head.query(i, 1) = 1;
+    for (int quarters = 4 * 60; quarters <= 4 * 120; ++quarters) {
+      for (int k = 0; k < head.keys; ++k) {
+        const bool later = k >= first;
+        head.key(k, 0) = later ? float(quarters / 4) : 0.0f;
+        head.key(k, 1) = later ? float(quarters % 4) / 4 : 0.0f;
+        head.value(k, 0) = later ? 3.0f : -1000.0f;
+      }
+      head.attend();
+      for (int i = 0; i < OneHead::kQueries; ++i) {
+        ASSERT_NEAR(head.out(i, 0), 3.0f, 0.02f) << "gap " << quarters / 4.0 << ", key " << first;
+      }
+    }
   }
 }
 

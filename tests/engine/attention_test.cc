@@ -305,6 +305,28 @@ TEST_P(Attention, ExtremeScoresDoNotOverflow) {
   check_many(kernels_, engine_, {50, 150, 64, true, 3e3f});
 }
 
+/// `later` of 64 keys, from key `first` on, score `gap` above the others: exp(gap) is just beyond
+/// float's range or just within it, and the sums of many such weights are beyond it before.
+TEST_P(Attention, LaterScoresAboveTheFirstOnesDoNotOverflow) {
+  constexpr int kKeys = 96, kDim = 64, kQueries = 17, kStride = 2 * kDim;
+  AlignedVector<float> scratch(attention_scratch(kKeys, kDim));
+  std::vector<float> q(kQueries * kDim), kv(kKeys * kStride), out(kQueries * kDim);
+  for (int i = 0; i < kQueries; ++i) q[std::size_t(i * kDim)] = 1;
+  for (int gap = 60; gap <= 120; ++gap) {
+    for (const int first : {33, 64, 95}) {
+      for (int k = 0; k < kKeys; ++k) {
+        kv[std::size_t(k * kStride)] = k >= first ? float(gap) : 0.0f;
+        kv[std::size_t(k * kStride + kDim)] = k >= first ? 3.0f : -1000.0f;
+      }
+      kernels_.many(q.data(), kDim, 0, kQueries, kQueries, kv.data(), kv.data() + kDim, kStride,
+                    kKeys, kDim, 1.0f, false, scratch.data(), out.data(), kDim);
+      for (int i = 0; i < kQueries; ++i) {
+        ASSERT_NEAR(out[std::size_t(i * kDim)], 3.0f, 1e-4) << "gap " << gap << ", key " << first;
+      }
+    }
+  }
+}
+
 struct WindowCase {
   int rows, past, future, dim;
   float magnitude = 1;

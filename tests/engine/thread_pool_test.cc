@@ -1,12 +1,17 @@
 #include "engine/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <latch>
 #include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "engine/cores.h"
+#include "engine/denormals.h"
 
 namespace runnel::engine {
 namespace {
@@ -69,6 +74,48 @@ TEST(ThreadPool, CallersOnSeveralThreadsTakeTurns) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(total, 3 * 3 * 300);
+}
+
+TEST(ThreadPool, WorkersTreatDenormalsAsTheCallerDoes) {
+  ThreadPool pool(2);
+  const std::uint64_t before = float_control();
+  volatile float smallest = 1.5e-38f;
+  const auto half_is_zero = [&] {
+    std::vector<int> zero(2, -1);
+    std::latch both_began(2);
+    pool.run(2, [&](int i, int) {
+      both_began.arrive_and_wait();  // so each thread does one
+      zero[std::size_t(i)] = smallest * 0.5f == 0.0f;
+    });
+    return zero;
+  };
+  EXPECT_EQ(half_is_zero(), std::vector<int>({0, 0}));
+  if (!flush_denormals()) GTEST_SKIP() << "no such switch on this processor";
+  EXPECT_EQ(half_is_zero(), std::vector<int>({1, 1}));
+  set_float_control(before);
+  EXPECT_EQ(half_is_zero(), std::vector<int>({0, 0}));
+}
+
+/// In a process that may have `limit` threads: how many a pool of 8 has, when it has done its work.
+int threads_of_eight(rlim_t limit) {
+  // Root has no such limit.
+  if (geteuid() == 0 && setuid(65534) != 0) return -1;
+  const rlimit most{limit, limit};
+  if (setrlimit(RLIMIT_NPROC, &most) != 0) return -1;
+  ThreadPool pool(8);
+  std::atomic<int> done{0};
+  pool.run(100, [&](int, int thread) { done += thread < pool.threads() ? 1 : 1000; });
+  pool.run_in_stretches(100, [&](int, int) { ++done; });
+  return done == 200 ? pool.threads() : -2;
+}
+
+TEST(ThreadPoolDeathTest, MakesDoWithTheThreadsThatTheSystemGives) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, and does not go on without";
+#endif
+  EXPECT_EXIT(_exit(threads_of_eight(1)), testing::ExitedWithCode(1), "");
+  if (geteuid() != 0) return;  // others' threads of the same user count
+  EXPECT_EXIT(_exit(threads_of_eight(3)), testing::ExitedWithCode(3), "");
 }
 
 TEST(ThreadPool, HasAtLeastOnePhysicalCoreAndRefusesAbsurdCounts) {
