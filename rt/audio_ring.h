@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "rt/wakeup.h"
+
 namespace runnel::rt {
 
 /// When a block of frames belongs: the sample index of its first frame, and when that frame was due
@@ -29,7 +31,8 @@ struct AudioRingOptions {
 ///
 /// Threads: "writer" functions from one thread at a time, "reader" functions from one other, the
 /// rest from any. All but the constructor are noexcept and real-time safe; all memory is allocated
-/// and touched by the constructor, so `mlockall` catches it.
+/// and touched by the constructor, so `mlockall` catches it. None of them wakes anybody, because
+/// one end may be a device's: a thread that has written or read notifies the other end itself.
 class AudioRing {
  public:
   /// Frames handed out by `peek`, interleaved; `second` continues `first` where the ring wraps.
@@ -92,6 +95,9 @@ class AudioRing {
 
   // Any thread.
 
+  /// Where a reader that finds too little may wait, and a writer that finds no room.
+  Wakeup& reader_wakeup() noexcept { return reader_wakeup_; }
+  Wakeup& writer_wakeup() noexcept { return writer_wakeup_; }
   /// Frames in the ring, perhaps a moment old.
   int fill() const noexcept;
   /// Frames that the writer lost for want of room, and frames that the reader skipped.
@@ -141,6 +147,9 @@ class AudioRing {
   alignas(kLine) std::uint64_t head_seen_ = 0;
   Mark current_;  // the mark of the frame at tail_, once peeked
   std::atomic<std::int64_t> skipped_{0};
+
+  alignas(kLine) Wakeup reader_wakeup_;
+  alignas(kLine) Wakeup writer_wakeup_;
 };
 
 }  // namespace runnel::rt

@@ -10,9 +10,6 @@
 namespace runnel::rt {
 namespace {
 
-constexpr std::int64_t kRoomPollNs = 250'000;      // while waiting for a reader
-constexpr std::int64_t kStopPollNs = 100'000'000;  // how soon a sleeping pump notices stop()
-
 const SourcePumpOptions& check(const AudioSource& source, const AudioRing& ring,
                                const SourcePumpOptions& options) {
   if (source.rate_hz() != ring.rate_hz() || source.channels() != ring.channels()) {
@@ -44,6 +41,7 @@ SourcePump::SourcePump(AudioSource& source, AudioRing& ring, const SourcePumpOpt
         }
         // Publishes failure_ and the last frames; acquired by finished().
         finished_.store(true, std::memory_order_release);
+        if (options_.owner) options_.owner->notify();
       }) {}
 
 SourcePump::~SourcePump() { stop(); }
@@ -62,19 +60,14 @@ void SourcePump::rethrow_if_failed() const {
   if (finished() && failure_) std::rethrow_exception(failure_);
 }
 
-bool SourcePump::wait_until(std::int64_t deadline_ns, const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
-    const std::int64_t now = now_ns();
-    if (now >= deadline_ns) return true;
-    sleep_until_ns(std::min(deadline_ns, now + kStopPollNs));
-  }
-  return false;
-}
-
 void SourcePump::run(const std::stop_token& stop) {
   std::vector<float> block(std::size_t(options_.block_frames) * std::size_t(source_.channels()));
   const int rate_hz = source_.rate_hz();
   std::int64_t index = 0;
+  const std::stop_callback wake(stop, [this]() noexcept {
+    stopped_.notify();
+    ring_.writer_wakeup().notify();
+  });
   while (!stop.stop_requested()) {
     const int frames = source_.read(block.data(), options_.block_frames);
     if (frames == 0) return;
@@ -82,14 +75,15 @@ void SourcePump::run(const std::stop_token& stop) {
     index += frames;
     if (options_.realtime) {
       // The schedule is absolute: a late wake-up delays this block and no other.
-      if (!wait_until(start_ns_ + frames_to_ns(index, rate_hz), stop)) return;
+      if (stopped_.wait_until_ns(start_ns_ + frames_to_ns(index, rate_hz))) return;
     } else {
       while (ring_.writable() < frames) {
         if (stop.stop_requested()) return;
-        sleep_until_ns(now_ns() + kRoomPollNs);
+        ring_.writer_wakeup().wait();
       }
     }
     ring_.write(block.data(), frames, time);
+    ring_.reader_wakeup().notify();
   }
 }
 

@@ -16,12 +16,14 @@ struct SourcePumpOptions {
   /// False: waits for room and loses nothing.
   bool realtime = false;
   std::int64_t start_ns = 0;  // due time of sample 0; 0: the moment of construction
+  Wakeup* owner = nullptr;    // notified once finished() is true
   WorkerOptions thread = {.name = "pump"};
 };
 
 /// Owns a thread that reads `source` into `ring` in blocks. Sample i is due at
 /// start + i / rate, whether the pump was late or not; a paced block is written when the time of
-/// its last sample is over. Source and ring outlive the pump.
+/// its last sample is over. Notifies the ring's reader of each block; a pump that waits for room is
+/// woken by ring.writer_wakeup(). Source, ring and owner outlive the pump.
 class SourcePump {
  public:
   /// Throws std::invalid_argument if rate or channels of source and ring differ or a block does not
@@ -42,13 +44,12 @@ class SourcePump {
 
  private:
   void run(const std::stop_token& stop);
-  /// False if asked to stop before.
-  static bool wait_until(std::int64_t deadline_ns, const std::stop_token& stop);
 
   AudioSource& source_;
   AudioRing& ring_;
   const SourcePumpOptions options_;
   const std::int64_t start_ns_;
+  Wakeup stopped_;              // apart from the ring's, which notifies of room
   std::exception_ptr failure_;  // published by finished_
   std::atomic<bool> finished_{false};
   Worker worker_;  // last: its thread uses the rest

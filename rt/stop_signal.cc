@@ -7,11 +7,12 @@
 namespace runnel::rt {
 namespace {
 
-// What a signal handler may touch: lock-free atomics, and an Interrupt that is never destroyed,
-// because a handler may still run in another thread when the StopSignal has gone.
+// What a signal handler may touch: lock-free atomics, and an Interrupt and a Wakeup that are never
+// destroyed, because a handler may still run in another thread when the StopSignal has gone.
 std::atomic<int> received{0};
 std::atomic<bool> installed{false};
 static_assert(std::atomic<int>::is_always_lock_free);
+constinit Wakeup wakeup_of_main;
 
 Interrupt& shared_interrupt() {
   static Interrupt& interrupt = *new Interrupt;
@@ -33,6 +34,7 @@ extern "C" void on_stop_signal(int number) {
   int none = 0;
   received.compare_exchange_strong(none, number, std::memory_order_relaxed);
   shared_interrupt().request();
+  wakeup_of_main.notify();
   set_handler(SIGINT, SIG_DFL);
   set_handler(SIGTERM, SIG_DFL);
 }
@@ -56,6 +58,8 @@ StopSignal::~StopSignal() {
   sigaction(SIGHUP, &former_hangup, nullptr);
   installed.store(false);
 }
+
+Wakeup& StopSignal::wakeup() noexcept { return wakeup_of_main; }
 
 bool StopSignal::requested() const noexcept { return signal_number() != 0; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rt/interrupt.h"
+#include "rt/wakeup.h"
 
 namespace runnel::rt {
 
@@ -25,6 +26,8 @@ class StopSignal {
   int signal_number() const noexcept;
   /// Requested by the first signal.
   const Interrupt& interrupt() const noexcept;
+  /// Notified by the first signal. Main waits on it, for a signal and for whatever else it is told.
+  static Wakeup& wakeup() noexcept;
 };
 
 }  // namespace runnel::rt

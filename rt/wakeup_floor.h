@@ -8,6 +8,20 @@
 
 namespace runnel::rt {
 
+/// Wakes at a fixed period on absolute times. One thread.
+class Poller {
+ public:
+  explicit Poller(std::int64_t period_ns) noexcept;
+
+  /// Sleeps until the next tick and returns how late it woke, in ns. Ticks that have passed are
+  /// skipped, not made up for, and the schedule does not shift.
+  std::int64_t wait() noexcept;
+
+ private:
+  const std::int64_t period_ns_;
+  std::int64_t next_ns_;
+};
+
 /// Measures timer wake-up lateness as cyclictest does, in a thread of its own beside the work that
 /// is being measured, from construction until stop().
 class WakeupFloor {

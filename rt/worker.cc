@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "engine/denormals.h"
-#include "rt/clock.h"
 
 namespace runnel::rt {
 namespace {
@@ -80,16 +79,6 @@ void Worker::apply(const WorkerOptions& options) {
   }
   grants_.denormals_flushed = engine::flush_denormals();
   grants_.summary += grants_.denormals_flushed ? ", denormals flushed" : ", denormals kept";
-}
-
-Poller::Poller(std::int64_t period_ns) noexcept
-    : period_ns_(period_ns), next_ns_(now_ns() + period_ns) {}
-
-std::int64_t Poller::wait() noexcept {
-  sleep_until_ns(next_ns_);
-  const std::int64_t late_ns = now_ns() - next_ns_;
-  next_ns_ += period_ns_ * (1 + late_ns / period_ns_);
-  return late_ns;
 }
 
 }  // namespace runnel::rt

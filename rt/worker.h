@@ -1,7 +1,6 @@
-// Threads that do the engine's work, and how they wait.
+// Threads that do the engine's work.
 #pragma once
 
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <stop_token>
@@ -24,7 +23,8 @@ struct WorkerGrants {
   std::string summary;  // one line for humans: what was granted, and why not
 };
 
-/// A named thread that runs `body` once. The body polls its stop token; what it throws is kept.
+/// A named thread that runs `body` once. The body looks at its stop token, and where it waits, a
+/// std::stop_callback of its own wakes it; what it throws is kept.
 class Worker {
  public:
   using Body = std::function<void(std::stop_token)>;
@@ -48,21 +48,6 @@ class Worker {
   WorkerGrants grants_;
   std::exception_ptr failure_;  // written by the thread, read after join
   std::jthread thread_;
-};
-
-/// Wakes at a fixed period on absolute times: for a worker that waits on a ring which a callback
-/// fills, because callbacks may not wake anybody. One thread.
-class Poller {
- public:
-  explicit Poller(std::int64_t period_ns) noexcept;
-
-  /// Sleeps until the next tick and returns how late it woke, in ns. Ticks that have passed are
-  /// skipped, not made up for, and the schedule does not shift.
-  std::int64_t wait() noexcept;
-
- private:
-  const std::int64_t period_ns_;
-  std::int64_t next_ns_;
 };
 
 }  // namespace runnel::rt

@@ -8,10 +8,13 @@
 #include <thread>
 
 #include "rt/clock.h"
+#include "tests/rt/context_switches.h"
 #include "tests/rt/test_audio.h"
 
 namespace runnel::rt {
 namespace {
+
+using testing::context_switches;
 
 /// Frame i is (float)i on every channel; may fail at the end.
 class Counting : public AudioSource {
@@ -43,17 +46,20 @@ TEST(SourcePump, LosesNothingWhenItMayWait) {
   constexpr int kTotal = 100'003;
   Counting source(kTotal, 48'000, 2);
   AudioRing ring = make_ring(512, 48'000, 2);
-  SourcePump pump(source, ring, {.block_frames = 100});
+  // Both wait for each other without a deadline, so a lost wake-up would be the end.
+  SourcePump pump(source, ring, {.block_frames = 100, .owner = &ring.reader_wakeup()});
   std::int64_t index = 0;
   while (!(pump.finished() && ring.readable() == 0)) {
     const AudioRing::Block block = ring.peek(64);
-    if (block.frames > 0) {
-      ASSERT_EQ(block.time.index, index);
-      ASSERT_EQ(block.first[0], float(index));
+    if (block.frames == 0) {
+      ring.reader_wakeup().wait();
+      continue;
     }
+    ASSERT_EQ(block.time.index, index);
+    ASSERT_EQ(block.first[0], float(index));
     index += block.frames;
     ring.consume(block.frames);
-    if (block.frames == 0) std::this_thread::yield();
+    ring.writer_wakeup().notify();
   }
   EXPECT_EQ(index, kTotal);
   EXPECT_EQ(ring.dropped(), 0);
@@ -165,6 +171,33 @@ TEST(SourcePump, StopsWhileItWaits) {
   EXPECT_TRUE(waiting_for_pipe.finished());
   close(ends[0]);
   close(ends[1]);
+}
+
+// Counts, not times: a slow machine only makes them fewer.
+TEST(SourcePump, SleepsWhileThereIsNothingToDo) {
+  Counting endless(std::int64_t(1) << 40);
+  AudioRing full = make_ring(128);
+  SourcePump waiting_for_room(endless, full, {.block_frames = 64});
+  Counting later(1000);
+  AudioRing ring = make_ring(128);
+  SourcePump waiting_for_time(
+      later, ring,
+      {.block_frames = 64, .realtime = true, .start_ns = now_ns() + 3600 * kNsPerSecond});
+  while (full.fill() < 128) std::this_thread::yield();
+  const long before = context_switches();
+  sleep_until_ns(now_ns() + 200'000'000);
+  EXPECT_LE(context_switches() - before, 10) << "the one sleep here, and what was still starting";
+}
+
+TEST(SourcePump, WakesOncePerBlockWhenPaced) {
+  constexpr int kBlocks = 100;
+  Counting source(kBlocks * 96);
+  AudioRing ring = make_ring(kBlocks * 96);
+  Wakeup over;
+  const long before = context_switches();
+  SourcePump pump(source, ring, {.block_frames = 96, .realtime = true, .owner = &over});
+  while (!pump.finished()) over.wait();
+  EXPECT_LE(context_switches() - before, kBlocks + 10);
 }
 
 TEST(SourcePump, RefusesARingThatDoesNotFit) {

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -213,6 +214,28 @@ extern "C" int open(const char* path, int flags, ...) {
   const auto mode = va_arg(arguments, unsigned);  // unused without O_CREAT
   va_end(arguments);
   return int(::syscall(SYS_openat, AT_FDCWD, path, flags, mode));
+}
+
+extern "C" long syscall(long number, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, number);
+  std::array<long, 6> values;
+  for (long& value : values) value = va_arg(arguments, long);  // those that are not there are noise
+  va_end(arguments);
+  if (number == SYS_futex) {
+    const bool wakes = (values[1] & FUTEX_CMD_MASK) == FUTEX_WAKE;
+    note(wakes ? "futex_wake" : "futex_wait");
+  } else {
+    note("syscall");
+  }
+  using Function = long (*)(long, ...);
+  static std::atomic<Function> original{nullptr};
+  Function function = original.load(std::memory_order_relaxed);
+  if (function == nullptr) {
+    function = hidden<Function>("syscall");
+    original.store(function, std::memory_order_relaxed);
+  }
+  return function(number, values[0], values[1], values[2], values[3], values[4], values[5]);
 }
 
 #endif  // RUNNEL_INTERPOSES

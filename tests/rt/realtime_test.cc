@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/syscall.h>
@@ -23,6 +24,7 @@
 #include "rt/device_io.h"
 #include "rt/event_queue.h"
 #include "rt/latency.h"
+#include "rt/wakeup.h"
 #include "tests/rt/realtime_guard.h"
 
 namespace runnel::rt {
@@ -62,6 +64,7 @@ TEST_F(RealtimeGuardTest, CatchesEveryKindOfViolation) {
   std::FILE* nowhere = std::fopen("/dev/null", "w");
   const int descriptor = fileno(nowhere);
   int opened = -1;
+  int futex = 0;
 
   const std::vector<std::pair<std::string, std::function<void()>>> violations = {
       {"malloc", [&] { keep(block = std::malloc(10)); }},
@@ -87,7 +90,10 @@ TEST_F(RealtimeGuardTest, CatchesEveryKindOfViolation) {
          const timespec brief{0, 1};
          nanosleep(&brief, nullptr);
        }},
-      {"clock_nanosleep", [&] { sleep_until_ns(1); }},
+      {"clock_nanosleep", [&] { clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &now, nullptr); }},
+      {"futex_wait", [&] { Wakeup().wait_until_ns(now_ns() + 1'000'000); }},
+      {"futex_wake", [&] { syscall(SYS_futex, &futex, FUTEX_WAKE_PRIVATE, 1); }},
+      {"syscall", [&] { syscall(SYS_getpid); }},
       {"sched_yield", [&] { sched_yield(); }},
       {"write", [&] { keep(::write(descriptor, "", 1) == 1 ? block : nullptr); }},
       {"open", [&] { opened = ::open("/dev/null", 0); }},
