@@ -27,7 +27,6 @@ using nlohmann::ordered_json;
 constexpr int kRateHz = 16'000;
 constexpr int kBlockFrames = 512;
 constexpr int kReadFrames = 16'384;
-constexpr std::int64_t kWatchNs = 20'000'000;
 
 double milliseconds(double seconds) { return std::round(1e6 * seconds) / 1e3; }
 double seconds3(double seconds) { return std::round(1e3 * seconds) / 1e3; }
@@ -51,11 +50,14 @@ LiveRunTotals run_paced(const std::string& path, const LiveBenchModel& model,
                         const std::function<void(const TimedEvent&)>& on_event,
                         rt::LatencyHistogram& queue_wait) {
   const auto source = rt::open_source(path);
+  rt::Wakeup over;
   LiveTranscription live(model.make_transcriber(), source->rate_hz(), source->channels(),
-                         {.block_frames = kBlockFrames}, on_event);
+                         {.block_frames = kBlockFrames, .input_notifies = true, .owner = &over},
+                         on_event);
   live.start();
-  rt::SourcePump pump(*source, live.input(), {.block_frames = kBlockFrames, .realtime = true});
-  while (!pump.finished() && !live.failed()) rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+  rt::SourcePump pump(*source, live.input(),
+                      {.block_frames = kBlockFrames, .realtime = true, .owner = &over});
+  while (!pump.finished() && !live.failed()) over.wait();
   live.end_input();
   live.wait();
   pump.rethrow_if_failed();

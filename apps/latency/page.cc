@@ -179,7 +179,7 @@ std::string pipeline_page(const json& report) {
           figure(number(value(report["end_to_end"], "p50_ms"), 1) + " ms", "end to end, p50") +
           figure(number(report["algorithmic_latency"]["ms"], 1) + " ms", "algorithmic") +
           figure(number(value(report["stages"]["compute"], "p50_ms"), 2) + " ms",
-                 "computed per block, p50") +
+                 "computed per step, p50") +
           figure(std::to_string(counters["deadline_misses"].get<std::int64_t>()),
                  "misses of the 16 ms deadline") +
           figure(std::to_string(counters["dropped_frames"].get<std::int64_t>()), "frames dropped") +

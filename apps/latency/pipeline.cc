@@ -16,7 +16,6 @@ namespace runnel::apps {
 namespace {
 
 constexpr int kDefaultBlock = 256;
-constexpr std::int64_t kWatchNs = 20'000'000;
 
 std::vector<std::string> row(const std::string& name, const nlohmann::json& stage) {
   const auto ms = [&](const char* key) { return fixed(stage[key].get<double>(), 3); };
@@ -32,15 +31,19 @@ nlohmann::json measure_pipeline(const LatencyOptions& options) {
   const SeparationModel model = gtcrn_separation(options.model, {});
   StemWriter nowhere(int(model.stems.size()), 1);
   LiveSeparation live(model.separators, options.rate_hz, 1,
-                      {.block_frames = block, .realtime_priority = options.realtime_priority},
+                      {.block_frames = block,
+                       .input_notifies = true,
+                       .owner = &stop.wakeup(),
+                       .realtime_priority = options.realtime_priority},
                       &nowhere);
   rt::WakeupFloor floor(1'000'000, options.realtime_priority);
   live.start();
   rt::SourcePump pump(source, live.input(),
                       {.block_frames = block,
                        .realtime = true,
+                       .owner = &stop.wakeup(),
                        .thread = {.name = "pump", .realtime_priority = options.realtime_priority}});
-  while (!pump.finished() && !stop.requested()) rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+  while (!pump.finished() && !stop.requested()) stop.wakeup().wait();
   pump.stop();
   live.end_input();
   live.wait();
@@ -66,7 +69,7 @@ std::string pipeline_text(const nlohmann::json& report) {
                      report["versions"]["isa"].get<std::string>() + "\n\n" +
                      table({{"computed, ms", "p50", "p90", "p99", "p99.9", "max"},
                             row("arrival to taken (wake-up)", stages["queue_wait"]),
-                            row("resampling + STFT + model", stages["compute"]),
+                            row("resampling + STFT + model, per step", stages["compute"]),
                             row("both: arrival to stems", stages["reaction"]),
                             row("hand-over to writer", stages["output_wait"]),
                             row("end to end, with algorithmic", report["end_to_end"]),

@@ -45,12 +45,11 @@ nlohmann::json counters_json(const LiveSeparation& live, const rt::DeviceStream*
   return json;
 }
 
-/// Where the model runs seldom, most blocks take no time; then what a run takes is told.
 std::string compute_text(const LiveSeparation& live) {
+  const rt::LatencyStats run = live.delays().compute.stats();
   if (live.hop_seconds() < kLongHopSeconds) {
-    return "compute " + fixed(live.delays().compute.stats().p50_ms, 2) + " ms (p50)";
+    return "compute " + fixed(run.p50_ms, 2) + " ms per step (p50)";
   }
-  const rt::LatencyStats run = live.delays().model_run.stats();
   return "a model run " + fixed(run.p50_ms, 1) + " ms (p50), " + fixed(run.max_ms, 1) +
          " (max), every " + fixed(1e3 * live.hop_seconds(), 0);
 }
@@ -129,7 +128,6 @@ nlohmann::json live_json(const LiveSeparation& live, const rt::DeviceStream* cap
           {"stages",
            {{"queue_wait", histogram_json(delays.queue_wait)},
             {"compute", histogram_json(delays.compute)},
-            {"model_run", histogram_json(delays.model_run)},
             {"reaction", histogram_json(delays.reaction)},
             {"output_wait", histogram_json(delays.output_wait)}}},
           {"end_to_end",

@@ -5,15 +5,15 @@
 #include <stdexcept>
 #include <string>
 
+#include "rt/arrival_timer.h"
 #include "rt/clock.h"
 
 namespace runnel::apps {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
-constexpr std::int64_t kShortestPollNs = 250'000;
-constexpr std::int64_t kLongestPollNs = 500'000;
-constexpr std::int64_t kWriterPollNs = 500'000;
+constexpr std::int64_t kShortestLookNs = 250'000;
+constexpr std::int64_t kLongestLookNs = 500'000;
 constexpr int kWriterFrames = 1024;
 constexpr double kOutputSeconds = 8.0;  // a disk may stall for so long
 constexpr int kEvents = 4096;
@@ -23,8 +23,8 @@ int ring_frames(double seconds, int rate_hz, int at_least) {
 }
 
 /// A quarter of a block: the wait adds little to the block's own length.
-std::int64_t poll_period_ns(int block_frames, int rate_hz) {
-  return std::clamp(rt::frames_to_ns(block_frames, rate_hz) / 4, kShortestPollNs, kLongestPollNs);
+std::int64_t look_period_ns(int block_frames, int rate_hz) {
+  return std::clamp(rt::frames_to_ns(block_frames, rate_hz) / 4, kShortestLookNs, kLongestLookNs);
 }
 
 float peak(const MatrixView<const float>& samples) noexcept {
@@ -121,27 +121,45 @@ void LiveSeparation::wait() {
 // The worker.
 
 void LiveSeparation::run_worker(const std::stop_token& stop) {
-  rt::Poller poller(poll_period_ns(options_.block_frames, rate_hz_));
+  const auto over = [this] {
+    tell_owner(separated_);
+    stems_ring_.reader_wakeup().notify();
+  };
+  try {
+    const std::stop_callback wake(stop, [this]() noexcept { input_.reader_wakeup().notify(); });
+    separate_input(stop);
+  } catch (...) {  // a hook's
+    over();
+    throw;
+  }
+  over();
+}
+
+void LiveSeparation::separate_input(const std::stop_token& stop) {
+  rt::ArrivalTimer arrivals(look_period_ns(options_.block_frames, rate_hz_));
   while (!stop.stop_requested()) {
     worker_turns_.fetch_add(1, kRelaxed);
     if (options_.worker_hook) options_.worker_hook();
+    const std::int64_t look_ns = rt::now_ns();
     // Acquires the release in end_input(): the frames before it are readable now.
     const bool ended = input_ended_.load(std::memory_order_acquire);
     // With an end, only what is there now: a duplex device goes on writing.
     int left = input_.readable();
+    const bool found = left > 0;
     while (left > 0 && !stop.stop_requested()) {
       const int taken = take_block(std::min(left, most_frames()));
       left = taken > 0 ? left - taken : 0;
+      input_.writer_wakeup().notify();
     }
     const bool enough =
         options_.max_frames > 0 && input_frames_.load(kRelaxed) >= options_.max_frames;
     if (ended || enough) {
       finish_input();
-      break;
+      return;
     }
-    poller.wait();
+    input_.reader_wakeup().wait_until_ns(
+        options_.input_notifies ? rt::Wakeup::kNever : arrivals.next_look_ns(found, look_ns));
   }
-  separated_.store(true, std::memory_order_release);
 }
 
 /// Puts the block's channels into rows of planar_ from column `at` on.
@@ -189,9 +207,10 @@ int LiveSeparation::take_block(int max_frames) noexcept {
   hand_over();
 
   const std::int64_t done_ns = rt::now_ns();
-  delays_.compute.record(done_ns - taken_ns);
-  if (separator_->steps() > steps) delays_.model_run.record(done_ns - taken_ns);
-  delays_.reaction.record(done_ns - over_ns);
+  if (const std::int64_t ran = separator_->steps() - steps; ran > 0) {
+    delays_.compute.record((done_ns - taken_ns) / ran);
+    delays_.reaction.record(done_ns - over_ns);
+  }
   input_frames_.fetch_add(frames, kRelaxed);
   model_steps_.store(separator_->steps(), kRelaxed);
   if (options_.meter) {
@@ -215,6 +234,7 @@ void LiveSeparation::hand_over() noexcept {
   if (!recording_ || all.end_index == 0) return;
   all.at_ns = rt::now_ns();
   handed_.try_push(all);
+  stems_ring_.reader_wakeup().notify();
 }
 
 void LiveSeparation::record(const Stems& stems) noexcept {
@@ -272,7 +292,7 @@ void LiveSeparation::finish_input() noexcept {
 // The writer.
 
 void LiveSeparation::run_writer(const std::stop_token& stop) {
-  rt::Poller poller(kWriterPollNs);
+  const std::stop_callback wake(stop, [this]() noexcept { stems_ring_.reader_wakeup().notify(); });
   try {
     while (!stop.stop_requested()) {
       // Acquires the worker's release: its last write is readable now.
@@ -281,11 +301,11 @@ void LiveSeparation::run_writer(const std::stop_token& stop) {
       }
       measure_output();
       if (last) break;
-      poller.wait();
+      stems_ring_.reader_wakeup().wait();
     }
     recording_->finish();
   } catch (...) {
-    failed_.store(true, std::memory_order_release);
+    tell_owner(failed_);
     try {
       recording_->finish();  // the other stem may still be whole
     } catch (...) {          // the first failure is the one to tell
@@ -324,6 +344,11 @@ void LiveSeparation::measure_output() noexcept {
     delays_.end_to_end.record(written_ns_ - pending_.due_ns);
     pending_ = {};
   }
+}
+
+void LiveSeparation::tell_owner(std::atomic<bool>& what) noexcept {
+  what.store(true, std::memory_order_release);
+  if (options_.owner) options_.owner->notify();
 }
 
 // Any thread.

@@ -35,6 +35,10 @@ struct LiveOptions {
   int catch_up_frames = 0;     // … or, if it is behind and this is more, so many at once
   double ring_seconds = 1.0;   // of input held during an overload before audio is lost
   double hop_seconds = 0.016;  // of the model: the deadline of a reaction
+  /// Who writes into input() notifies its reader, as a SourcePump does. A device callback may not:
+  /// then the worker looks by the clock.
+  bool input_notifies = false;
+  rt::Wakeup* owner = nullptr;  // notified once separated() or failed() is true
   std::optional<LivePlayback> playback{};
   std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
   int realtime_priority = 0;
@@ -50,14 +54,14 @@ struct MeterEvent {
   float output_peak = 0;
 };
 
-/// Delays in ns; all open loop. See docs/architecture.md.
+/// Delays in ns; all open loop. See docs/architecture.md. Compute and reaction are those of blocks
+/// for which the model ran: the others, which only fill a hop, take next to no time.
 struct LiveDelays {
-  explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns), model_run(hop_ns) {}
+  explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns) {}
 
   rt::LatencyHistogram queue_wait;   // block's last sample over → taken by the worker
-  rt::LatencyHistogram compute;      // taken → stems handed over: resampling, STFT, model
-  rt::LatencyHistogram reaction;     // the two together, open loop; deadline: the model's hop
-  rt::LatencyHistogram model_run;    // compute of those blocks for which the model ran
+  rt::LatencyHistogram compute;      // taken → stems handed over, per step: resampling, STFT, model
+  rt::LatencyHistogram reaction;     // block's last sample over → stems; deadline: the model's hop
   rt::LatencyHistogram output_wait;  // handed over → written by the writer
   rt::LatencyHistogram end_to_end;   // oldest sample of a hand-over due → written, all included
 };
@@ -81,6 +85,8 @@ struct LiveCounters {
 ///        ─► stems ring ─► writer: write_block ─► StemWriter
 ///        └► Resampler ─► playback() ─► device callback
 ///
+/// Everybody sleeps until there is something to do: who hands something over wakes the next.
+///
 /// Only the rings lose audio, and they count it. After an overload the worker takes block after
 /// block without waiting, faster than real time, so the delay comes back to normal by itself. In
 /// the recording what was lost is silence, so its time stays true.
@@ -100,7 +106,10 @@ class LiveSeparation {
 
   void start();
   /// The frames in input() now are the last ones: they are separated, flushed and written.
-  void end_input() noexcept { input_ended_.store(true, std::memory_order_release); }
+  void end_input() noexcept {
+    input_ended_.store(true, std::memory_order_release);
+    input_.reader_wakeup().notify();
+  }
   /// The worker has handed over the last stems: playback() can be drained.
   bool separated() const noexcept { return separated_.load(std::memory_order_acquire); }
   /// The writer cannot go on (e.g. a full disk); wait() says why.
@@ -132,6 +141,7 @@ class LiveSeparation {
 
   // The worker.
   void run_worker(const std::stop_token& stop);
+  void separate_input(const std::stop_token& stop);
   int take_block(int max_frames) noexcept;
   void copy_block(const rt::AudioRing::Block& block, int at) noexcept;
   void hand_over() noexcept;
@@ -144,6 +154,7 @@ class LiveSeparation {
 
   // The writer.
   void run_writer(const std::stop_token& stop);
+  void tell_owner(std::atomic<bool>& what) noexcept;
   bool write_block();
   void measure_output() noexcept;
 

@@ -10,6 +10,7 @@
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
 #include "apps/status_line.h"
+#include "apps/text.h"
 #include "rt/clock.h"
 #include "rt/device_stream.h"
 #include "rt/stop_signal.h"
@@ -17,6 +18,7 @@
 namespace runnel::apps {
 namespace {
 
+// How often the meter is drawn, and whether the devices are alive is asked: they do not tell.
 constexpr std::int64_t kWatchNs = 50'000'000;
 constexpr double kMarginSeconds = 0.010;  // for the wake-ups of worker and callback
 constexpr double kMarginHops = 0.125;     // for runs of the model that take longer than others
@@ -89,7 +91,8 @@ class MicSession {
                             devices_.capture.input_channels);
     }
     LiveOptions settings = live_options(options, model, devices_.capture.rate_hz);
-    settings.meter = true;
+    settings.meter = is_terminal(stderr);
+    settings.owner = &rt::StopSignal::wakeup();
     if (devices_.plays) {
       settings.playback = {.stem = model.played,
                            .rate_hz = devices_.playback.rate_hz,
@@ -137,8 +140,9 @@ void MicSession::watch(const rt::StopSignal& stop) {
   StatusLine line;
   LiveMeter meter;
   while (!stop.requested() && !live_->separated() && !live_->failed()) {
-    rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+    stop.wakeup().wait_until_ns(rt::now_ns() + kWatchNs);
     if (!capture_->alive() || (playback_ && !playback_->alive())) return;
+    if (!line.enabled()) continue;
     const rt::DeviceStream* heard = playback();
     meter.update(*live_, heard ? &heard->io() : nullptr);
     line.show(meter.text());
@@ -149,7 +153,7 @@ void MicSession::watch(const rt::StopSignal& stop) {
 void MicSession::finish() {
   if (!devices_.duplex) capture_->stop();
   live_->end_input();
-  while (!live_->separated()) rt::sleep_until_ns(rt::now_ns() + kWatchNs / 10);
+  while (!live_->separated()) rt::StopSignal::wakeup().wait();
   if (playback() && playback()->alive()) playback()->play_out();
   if (playback_) playback_->stop();
   capture_->stop();

@@ -7,6 +7,7 @@
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
 #include "apps/status_line.h"
+#include "apps/text.h"
 #include "rt/clock.h"
 #include "rt/pump.h"
 #include "rt/stop_signal.h"
@@ -14,14 +15,16 @@
 namespace runnel::apps {
 namespace {
 
-constexpr std::int64_t kWatchNs = 50'000'000;
+constexpr std::int64_t kMeterNs = 50'000'000;
 
-/// Until the source, the user, --duration or a failure ends it; shows the meter meanwhile.
+/// Until the source, the user, --duration or a failure ends it, and each of them wakes us; shows
+/// the meter meanwhile if there is a terminal.
 void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSignal& stop) {
   StatusLine line;
   LiveMeter meter;
   while (!pump.finished() && !stop.requested() && !live.separated() && !live.failed()) {
-    rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+    stop.wakeup().wait_until_ns(line.enabled() ? rt::now_ns() + kMeterNs : rt::Wakeup::kNever);
+    if (!line.enabled()) continue;
     meter.update(live, nullptr);
     line.show(meter.text());
   }
@@ -38,13 +41,16 @@ int separate_paced(const SeparateOptions& options, const SeparationModel& model)
       open_writer(options, plan, track, model, source->rate_hz(), source->channels());
 
   LiveOptions live_settings = live_options(options, model, source->rate_hz());
-  live_settings.meter = true;
+  live_settings.meter = is_terminal(stderr);
+  live_settings.input_notifies = true;
+  live_settings.owner = &stop.wakeup();
   LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
                       writer.get());
   introduce(model, live);
   live.start();
-  rt::SourcePump pump(*source, live.input(),
-                      {.block_frames = options.block_frames, .realtime = true});
+  rt::SourcePump pump(
+      *source, live.input(),
+      {.block_frames = options.block_frames, .realtime = true, .owner = &stop.wakeup()});
   watch(live, pump, stop);
   pump.stop();
   live.end_input();

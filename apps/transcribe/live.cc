@@ -22,7 +22,7 @@ namespace {
 
 constexpr const char* kLiveGroup = "Live (input mic, --stream, --realtime)";
 
-constexpr std::int64_t kWatchNs = 20'000'000;
+constexpr std::int64_t kWatchNs = 50'000'000;  // how soon it is seen that a device has died
 
 void check(const TranscribeOptions& options) {
   for (const char* only_once : {"mic", "-"}) {
@@ -98,7 +98,11 @@ int LiveRun::run() {
   for (const auto& session : sessions_) running.push_back(session.get());
   while (!stop_.requested() && !running.empty()) {
     std::erase_if(running, [](LiveSession* session) { return session->is_done(); });
-    if (!running.empty()) rt::sleep_until_ns(rt::now_ns() + kWatchNs);
+    if (running.empty()) break;
+    const bool all_notify =
+        std::all_of(running.begin(), running.end(),
+                    [](const LiveSession* session) { return session->notifies(); });
+    stop_.wakeup().wait_until_ns(all_notify ? rt::Wakeup::kNever : rt::now_ns() + kWatchNs);
   }
   // All inputs end before the first session waits for its queue.
   for (const auto& session : sessions_) session->stop();

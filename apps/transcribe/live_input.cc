@@ -4,6 +4,7 @@
 
 #include "rt/device_stream.h"
 #include "rt/pump.h"
+#include "rt/stop_signal.h"
 
 namespace runnel::apps {
 namespace {
@@ -20,6 +21,7 @@ class Microphone : public LiveInput {
   int rate_hz() const override { return chosen_.rate_hz; }
   int channels() const override { return chosen_.input_channels; }
   bool is_paced() const override { return true; }
+  bool notifies() const override { return false; }  // its callback may not
   bool is_endless() const override { return true; }
   std::string description() const override { return stream_ ? stream_->description() : ""; }
 
@@ -47,12 +49,15 @@ class Recording : public LiveInput {
   int rate_hz() const override { return source_->rate_hz(); }
   int channels() const override { return source_->channels(); }
   bool is_paced() const override { return realtime_; }
+  bool notifies() const override { return true; }
   bool is_endless() const override { return false; }
 
   void open(rt::AudioRing& ring) override { ring_ = &ring; }
   void start() override {
     pump_.emplace(*source_, *ring_,
-                  rt::SourcePumpOptions{.block_frames = kBlockFrames, .realtime = realtime_});
+                  rt::SourcePumpOptions{.block_frames = kBlockFrames,
+                                        .realtime = realtime_,
+                                        .owner = &rt::StopSignal::wakeup()});
   }
   bool has_ended() override { return pump_->finished(); }
   void stop() override { pump_->stop(); }

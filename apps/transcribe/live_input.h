@@ -19,6 +19,9 @@ class LiveInput {
   virtual int channels() const = 0;
   /// Audio comes by itself, at 1×.
   virtual bool is_paced() const = 0;
+  /// Notifies the ring's reader of what it writes, and main of its end. Otherwise both look by the
+  /// clock.
+  virtual bool notifies() const = 0;
   /// What it is, for people; empty where its name says all.
   virtual std::string description() const { return {}; }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "rt/clock.h"
+#include "rt/stop_signal.h"
 
 namespace runnel::apps {
 namespace {
@@ -28,7 +29,9 @@ LiveSession::LiveSession(const TranscribeOptions& options, const TranscriptInfo&
           LiveTranscriptionOptions{
               .block_frames = kBlockFrames,
               .catch_up = input->is_paced(),
-              .max_frames = std::int64_t(std::llround(options.live.duration * input->rate_hz()))},
+              .max_frames = std::int64_t(std::llround(options.live.duration * input->rate_hz())),
+              .input_notifies = input->notifies(),
+              .owner = &rt::StopSignal::wakeup()},
           [this](const TimedEvent& event) {
             const std::lock_guard lock(printing_);
             for (const auto& output : outputs_) output->event(event);

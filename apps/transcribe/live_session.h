@@ -31,9 +31,11 @@ class LiveSession {
   const std::string& name() const noexcept { return info_.input; }
   std::string description() const { return input_->description(); }
   bool is_endless() const { return input_->is_endless(); }
+  bool notifies() const { return input_->notifies(); }
 
   void start();
-  /// Everything was heard, or the printer cannot go on; until then call it now and then.
+  /// Everything was heard, or the printer cannot go on. Until then call it when main is woken, and
+  /// now and then if the input does not notify.
   bool is_done();
   /// Ends the input.
   void stop();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/transcript.h"
+#include "rt/arrival_timer.h"
 #include "rt/clock.h"
 
 namespace runnel::apps {
@@ -12,8 +13,7 @@ using models::kSpeechRateHz;
 using models::LiveEvent;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing else
-constexpr std::int64_t kWorkerPollNs = 2'000'000;
-constexpr std::int64_t kPrinterPollNs = 5'000'000;
+constexpr std::int64_t kLookNs = 2'000'000;
 constexpr int kEvents = 1024;
 
 }  // namespace
@@ -63,36 +63,53 @@ void LiveTranscription::wait() {
 
 void LiveTranscription::run_worker(const std::stop_token& stop) {
   stop_ = stop;
-  rt::Poller poller(kWorkerPollNs);
+  const auto over = [this] {
+    tell_owner(heard_all_);
+    printer_wakeup_.notify();
+  };
   try {
-    while (!stop.stop_requested() && !failed()) {
-      if (options_.worker_hook) options_.worker_hook();
-      // Acquires the release in end_input(): the frames before it are readable now.
-      const bool ended = input_ended_.load(std::memory_order_acquire);
-      int left = input_.readable();
-      while (left > 0 && !stop.stop_requested() && !failed()) {
-        const int taken = take_block(std::min(left, options_.block_frames));
-        left = taken > 0 ? left - taken : 0;
-      }
-      const bool enough =
-          options_.max_frames > 0 && input_frames_.load(kRelaxed) >= options_.max_frames;
-      if (ended || enough) {
-        if (resampler_) {
-          resampler_->flush();
-          hear_resampled();
-        }
-        const std::int64_t begin_ns = rt::now_ns();
-        transcriber_->finish([this](const LiveEvent& event) { hand_over(event); });
-        busy_ns_.fetch_add(rt::now_ns() - begin_ns, kRelaxed);
-        break;
-      }
-      poller.wait();
-    }
+    const std::stop_callback wake(stop, [this]() noexcept { wake_worker(); });
+    hear_input(stop);
   } catch (...) {
-    heard_all_.store(true, std::memory_order_release);
+    over();
     throw;
   }
-  heard_all_.store(true, std::memory_order_release);
+  over();
+}
+
+void LiveTranscription::hear_input(const std::stop_token& stop) {
+  rt::ArrivalTimer arrivals(kLookNs);
+  while (!stop.stop_requested() && !failed()) {
+    if (options_.worker_hook) options_.worker_hook();
+    const std::int64_t look_ns = rt::now_ns();
+    // Acquires the release in end_input(): the frames before it are readable now.
+    const bool ended = input_ended_.load(std::memory_order_acquire);
+    int left = input_.readable();
+    const bool found = left > 0;
+    while (left > 0 && !stop.stop_requested() && !failed()) {
+      const int taken = take_block(std::min(left, options_.block_frames));
+      left = taken > 0 ? left - taken : 0;
+      input_.writer_wakeup().notify();
+    }
+    const bool enough =
+        options_.max_frames > 0 && input_frames_.load(kRelaxed) >= options_.max_frames;
+    if (ended || enough) {
+      finish_input();
+      return;
+    }
+    input_.reader_wakeup().wait_until_ns(
+        options_.input_notifies ? rt::Wakeup::kNever : arrivals.next_look_ns(found, look_ns));
+  }
+}
+
+void LiveTranscription::finish_input() {
+  if (resampler_) {
+    resampler_->flush();
+    hear_resampled();
+  }
+  const std::int64_t begin_ns = rt::now_ns();
+  transcriber_->finish([this](const LiveEvent& event) { hand_over(event); });
+  busy_ns_.fetch_add(rt::now_ns() - begin_ns, kRelaxed);
 }
 
 /// Returns the frames taken.
@@ -171,31 +188,34 @@ void LiveTranscription::hand_over(const LiveEvent& event) {
       partials_lost_.fetch_add(1, kRelaxed);
       return;
     }
-    rt::sleep_until_ns(rt::now_ns() + kPrinterPollNs);
+    room_wakeup_.wait();
   }
   (void)timed.release();  // the printer deletes it
+  printer_wakeup_.notify();
 }
 
 // The printer.
 
 void LiveTranscription::run_printer(const std::stop_token& stop) {
-  rt::Poller poller(kPrinterPollNs);
+  const std::stop_callback wake(stop, [this]() noexcept { printer_wakeup_.notify(); });
   try {
     while (!stop.stop_requested()) {
       // Acquires the worker's release: its last event can be taken now.
       const bool last = heard_all_.load(std::memory_order_acquire);
       print_queued();
       if (last) break;
-      poller.wait();
+      printer_wakeup_.wait();
     }
   } catch (...) {
-    failed_.store(true, std::memory_order_release);
+    tell_owner(failed_);
+    wake_worker();
     throw;
   }
 }
 
 void LiveTranscription::print_queued() {
   for (TimedEvent* next = nullptr; events_.try_pop(next);) {
+    room_wakeup_.notify();
     const std::unique_ptr<TimedEvent> event(next);
     event->emitted_ns = rt::now_ns();
     on_event_(*event);
@@ -204,6 +224,17 @@ void LiveTranscription::print_queued() {
 }
 
 // Any thread.
+
+/// Wherever it waits.
+void LiveTranscription::wake_worker() noexcept {
+  input_.reader_wakeup().notify();
+  room_wakeup_.notify();
+}
+
+void LiveTranscription::tell_owner(std::atomic<bool>& what) noexcept {
+  what.store(true, std::memory_order_release);
+  if (options_.owner) options_.owner->notify();
+}
 
 LiveTranscriptionCounters LiveTranscription::counters() const noexcept {
   return {.input_frames = input_frames_.load(kRelaxed),

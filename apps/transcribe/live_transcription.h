@@ -23,6 +23,10 @@ struct LiveTranscriptionOptions {
   double ring_seconds = 60;     // of input held while a pass runs, before audio is lost
   bool catch_up = true;         // put passes off while audio waits; for input that comes by itself
   std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
+  /// Who writes into input() notifies its reader, as a SourcePump does. A device callback may not:
+  /// then the worker looks by the clock.
+  bool input_notifies = false;
+  rt::Wakeup* owner = nullptr;  // notified once heard_all() or failed() is true
   /// Called at the head of each turn of the worker, for tests that stall it.
   std::function<void()> worker_hook{};
 };
@@ -67,7 +71,10 @@ class LiveTranscription {
 
   void start();
   /// The frames in input() now are the last ones: they are heard and their text is printed.
-  void end_input() noexcept { input_ended_.store(true, std::memory_order_release); }
+  void end_input() noexcept {
+    input_ended_.store(true, std::memory_order_release);
+    input_.reader_wakeup().notify();
+  }
   /// The worker has heard everything.
   bool heard_all() const noexcept { return heard_all_.load(std::memory_order_acquire); }
   /// The printer cannot go on; wait() says why.
@@ -86,6 +93,8 @@ class LiveTranscription {
  private:
   // The worker.
   void run_worker(const std::stop_token& stop);
+  void hear_input(const std::stop_token& stop);
+  void finish_input();
   int take_block(int max_frames);
   void hear_silence(std::int64_t frames);
   void hear(std::span<const float> mono);
@@ -96,6 +105,9 @@ class LiveTranscription {
   void run_printer(const std::stop_token& stop);
   void print_queued();
 
+  void wake_worker() noexcept;
+  void tell_owner(std::atomic<bool>& what) noexcept;
+
   const LiveTranscriptionOptions options_;
   const int rate_hz_;
   const int channels_;
@@ -104,6 +116,8 @@ class LiveTranscription {
   rt::AudioRing input_;
   rt::EventQueue<TimedEvent*> events_;  // owns what is in it
   rt::EventQueue<TimedEvent*>::Producer handed_;
+  rt::Wakeup printer_wakeup_;  // for events and the end
+  rt::Wakeup room_wakeup_;     // for a worker that waits for room in events_
 
   // The worker's own.
   std::optional<dsp::Resampler> resampler_;

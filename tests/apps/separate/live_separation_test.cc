@@ -15,6 +15,7 @@
 #include "rt/clock.h"
 #include "rt/pump.h"
 #include "tests/apps/separate/fake_separator.h"
+#include "tests/rt/context_switches.h"
 #include "tests/rt/realtime_guard.h"
 
 namespace runnel::apps {
@@ -124,8 +125,9 @@ TEST(LiveSeparation, PlaysTheAskedForSilenceFirst) {
   live.playback()->read(played.data(), int(played.size()));
   for (std::size_t i = 0; i < played.size(); ++i) ASSERT_EQ(played[i], i < 1234 ? 0.0F : 0.5F);
   // Two whole hops; the third came by the flush.
-  EXPECT_EQ(live.delays().model_run.stats().count, 2);
-  EXPECT_GT(live.delays().compute.stats().count, 20);
+  EXPECT_EQ(live.delays().compute.stats().count, 2);
+  EXPECT_EQ(live.delays().reaction.stats().count, 2);
+  EXPECT_GT(live.delays().queue_wait.stats().count, 20);
 }
 
 // What waits behind a jump of the index comes in another step.
@@ -188,7 +190,7 @@ TEST(LiveSeparation, AFailingWriterIsTold) {
   EXPECT_THROW(live.wait(), std::runtime_error);
 }
 
-TEST(LiveSeparation, TheWorkerDoesNothingButItsSleepThatIsNotRealTimeSafe) {
+TEST(LiveSeparation, TheWorkerDoesNothingButSleepAndWakeThatIsNotRealTimeSafe) {
   using rt::testing::RealtimeGuard;
   if (!RealtimeGuard::available()) GTEST_SKIP() << RealtimeGuard::kUnavailable;
   std::vector<float> speech;
@@ -228,8 +230,73 @@ TEST(LiveSeparation, TheWorkerDoesNothingButItsSleepThatIsNotRealTimeSafe) {
   }
   live.end_input();
   live.wait();
-  EXPECT_THAT(report, ::testing::StartsWith("clock_nanosleep"));
-  EXPECT_EQ(report.find(','), std::string::npos) << report;
+  EXPECT_THAT(report, ::testing::StartsWith("futex_wait"));
+  EXPECT_THAT(report, ::testing::MatchesRegex("futex_wa[a-z]+ ×[0-9]+(, futex_wake ×[0-9]+)?"));
+}
+
+// Every wait ends by a notification, and there is one for each block and one for the end.
+TEST(LiveSeparation, WakesOncePerBlock) {
+  constexpr int kBlock = 64;
+  constexpr int kBlocks = 250;
+  std::vector<float> speech;
+  StemWriter writer(2, 1);
+  writer.add(kSpeech, std::make_unique<MemorySink>(speech));
+  rt::Wakeup over;
+  LiveSeparation live(separators(), kRateHz, 1,
+                      {.block_frames = kBlock, .input_notifies = true, .owner = &over}, &writer);
+  SyntheticSource source(kRateHz, double(kBlock * kBlocks) / kRateHz);
+  const long before = rt::testing::context_switches();
+  live.start();
+  rt::SourcePump pump(source, live.input(),
+                      {.block_frames = kBlock, .realtime = true, .owner = &over});
+  while (!pump.finished()) over.wait();
+  live.end_input();
+  live.wait();
+  const LiveCounters counters = live.counters();
+  EXPECT_EQ(counters.input_frames, kBlock * kBlocks);
+  EXPECT_LE(counters.worker_turns, kBlocks + 2);
+  // The pump and the worker for each block, the writer for each step, and threads that end.
+  EXPECT_LE(rt::testing::context_switches() - before, 2 * kBlocks + counters.model_steps + 50);
+  // The rest of the steps came by the flush.
+  EXPECT_EQ(live.delays().compute.stats().count, kBlock * kBlocks / 256);
+}
+
+TEST(LiveSeparation, SleepsWhileNothingComes) {
+  StemWriter writer(2, 1);
+  LiveSeparation live(testing::fake_separators(2, 100), kRateHz, 1, {.input_notifies = true},
+                      &writer);
+  live.start();
+  while (live.counters().worker_turns == 0) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  const long before = rt::testing::context_switches();
+  rt::sleep_until_ns(rt::now_ns() + 200'000'000);
+  EXPECT_EQ(live.counters().worker_turns, 1);
+  EXPECT_LE(rt::testing::context_switches() - before, 10);
+}
+
+// At any moment of its start; who is not woken would wait for ever.
+TEST(LiveSeparation, WhateverEndsItIsNoticed) {
+  const std::vector<float> input(300, 0.25F);
+  for (int round = 0; round < 150; ++round) {
+    std::vector<float> written;
+    StemWriter writer(2, 1);
+    writer.add(kSpeech, std::make_unique<MemorySink>(written));
+    rt::Wakeup over;
+    LiveSeparation live(testing::fake_separators(2, 100), kRateHz, 1,
+                        {.block_frames = 50,
+                         .input_notifies = true,
+                         .owner = &over,
+                         .max_frames = round % 3 == 2 ? 300 : 0},
+                        &writer);
+    live.start();
+    for (int spin = 0; spin < round % 7 * 100; ++spin) asm volatile("");
+    if (round % 3 == 0) continue;  // the destructor stops it
+    live.input().write(input.data(), int(input.size()), rt::now_ns());
+    live.input().reader_wakeup().notify();
+    if (round % 3 == 1) live.end_input();
+    while (!live.separated()) over.wait();
+    live.wait();
+    EXPECT_EQ(written, input);
+  }
 }
 
 /// Blocks that were written later than `ms` after they were due.

@@ -5,11 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <stdexcept>
 #include <string>
 
 #include "rt/clock.h"
 #include "tests/models/live_fakes.h"
+#include "tests/rt/context_switches.h"
 
 namespace runnel::apps {
 namespace {
@@ -177,6 +179,92 @@ TEST(LiveTranscription, AFailingPrinterIsTold) {
   while (!live.failed()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
   live.end_input();
   EXPECT_THROW(live.wait(), std::runtime_error);
+}
+
+/// Says nothing until the end, and then more than the queue of events holds.
+class Chatterbox : public models::LiveTranscriber {
+ public:
+  explicit Chatterbox(int events) : events_(events) {}
+  void push(std::span<const float>, std::int64_t, const OnEvent&) override {}
+  void finish(const OnEvent& on_event) override {
+    LiveEvent event;
+    event.kind = LiveEvent::Kind::kFinal;
+    for (; event.line < events_; ++event.line) on_event(event);
+  }
+  void reset() override {}
+  double heard_seconds() const noexcept override { return 0; }
+  const models::LiveTotals& totals() const noexcept override { return totals_; }
+
+ private:
+  const int events_;
+  const models::LiveTotals totals_{};
+};
+
+// Worker and printer wait for each other, so a lost wake-up would be the end.
+TEST(LiveTranscription, FinalsWaitForRoomAndNoneIsLost) {
+  constexpr int kEvents = 20'000;
+  int next = 0;
+  LiveTranscription live(std::make_unique<Chatterbox>(kEvents), kRateHz, 1, {},
+                         [&](const TimedEvent& timed) {
+                           if (next == 0) rt::sleep_until_ns(rt::now_ns() + 20'000'000);
+                           ASSERT_EQ(timed.event.line, next++);
+                         });
+  live.start();
+  live.end_input();
+  live.wait();
+  EXPECT_EQ(next, kEvents);
+  EXPECT_EQ(live.counters().partials_lost, 0);
+}
+
+TEST(LiveTranscription, APrinterThatFailsWakesAWorkerThatWaitsForRoom) {
+  LiveTranscription live(std::make_unique<Chatterbox>(20'000), kRateHz, 1, {},
+                         [](const TimedEvent&) {
+                           rt::sleep_until_ns(rt::now_ns() + 20'000'000);
+                           throw std::runtime_error("disk is full");
+                         });
+  live.start();
+  live.end_input();
+  EXPECT_THROW(live.wait(), std::runtime_error);
+}
+
+TEST(LiveTranscription, SleepsWhileNothingComesAndWakesOncePerBlock) {
+  constexpr int kBlocks = 20;
+  const std::vector<float> block(512);
+  std::atomic<int> turns{0};
+  rt::Wakeup over;
+  LiveTranscription live(std::make_unique<Chatterbox>(1), kRateHz, 1,
+                         {.input_notifies = true, .owner = &over, .worker_hook = [&] { ++turns; }},
+                         [](const TimedEvent&) {});
+  live.start();
+  const auto sleep = [] { rt::sleep_until_ns(rt::now_ns() + 10'000'000); };
+  sleep();
+  const long before = rt::testing::context_switches();
+  for (int b = 0; b < kBlocks; ++b) {
+    live.input().write(block.data(), int(block.size()), rt::now_ns());
+    live.input().reader_wakeup().notify();
+    sleep();
+  }
+  // Worker and this thread, 200 ms.
+  EXPECT_LE(rt::testing::context_switches() - before, 2 * kBlocks + 10);
+  live.end_input();
+  while (!live.heard_all()) over.wait();
+  live.wait();
+  EXPECT_LE(turns, kBlocks + 2);
+  EXPECT_EQ(live.counters().input_frames, kBlocks * 512);
+}
+
+TEST(LiveTranscription, WhateverEndsItIsNoticed) {
+  for (int round = 0; round < 150; ++round) {
+    int events = 0;
+    LiveTranscription live(std::make_unique<Chatterbox>(3), kRateHz, 1, {.input_notifies = true},
+                           [&](const TimedEvent&) { ++events; });
+    live.start();
+    for (int spin = 0; spin < round % 7 * 100; ++spin) asm volatile("");
+    if (round % 2 == 0) continue;  // the destructor stops it
+    live.end_input();
+    live.wait();
+    EXPECT_EQ(events, 3);
+  }
 }
 
 }  // namespace
