@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "models/clean_samples.h"
+#include "engine/clean_samples.h"
 
 namespace runnel::models {
 namespace {

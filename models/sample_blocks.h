@@ -1,15 +1,18 @@
-// A stream cut into the blocks that a speech detector takes.
+// A stream, cleaned and cut into the blocks that a speech detector takes.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <span>
 
+#include "engine/clean_samples.h"
 #include "models/vad.h"
 
 namespace runnel::models {
 
-/// Blocks of SpeechDetector::kBlock samples, whatever the chunks that they come in.
+/// Blocks of SpeechDetector::kBlock samples, whatever the chunks that they come in, cleaned
+/// (engine/clean_samples.h): both models' live transcribers get their audio from here.
 class SampleBlocks {
  public:
   /// Calls on_block(std::span<const float>) for each block that is whole.
@@ -17,7 +20,7 @@ class SampleBlocks {
   void push(std::span<const float> samples, const OnBlock& on_block) {
     while (!samples.empty()) {
       const std::size_t n = std::min(samples.size(), block_.size() - fill_);
-      std::copy_n(samples.begin(), n, block_.begin() + std::ptrdiff_t(fill_));
+      copy_clean(samples.data(), std::int64_t(n), block_.data() + fill_);
       fill_ += n;
       samples = samples.subspan(n);
       if (fill_ < block_.size()) return;

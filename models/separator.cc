@@ -10,7 +10,7 @@
 #include "dsp/istft.h"
 #include "dsp/resampler.h"
 #include "dsp/stft.h"
-#include "models/clean_samples.h"
+#include "engine/clean_samples.h"
 #include "models/gtcrn/network.h"
 #include "models/heard_input.h"
 #include "models/sample_ring.h"

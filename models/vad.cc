@@ -10,6 +10,7 @@
 #include "assets/embedded.h"
 #include "engine/weights.h"
 #include "models/silero/network.h"
+#include "models/speech_conditioner.h"
 
 namespace runnel::models {
 namespace {
@@ -121,6 +122,28 @@ class SileroDetector final : public SpeechDetector {
   silero::Network network_;
 };
 
+/// A network behind a SpeechConditioner.
+class ConditionedDetector final : public SpeechDetector {
+ public:
+  explicit ConditionedDetector(std::unique_ptr<SpeechDetector> network)
+      : network_(std::move(network)) {}
+
+  float step(std::span<const float, kBlock> samples) noexcept override {
+    std::array<float, kBlock> conditioned;
+    if (conditioner_.condition(samples, conditioned)) return network_->step(conditioned);
+    network_->reset();
+    return 0.0f;
+  }
+  void reset() noexcept override {
+    conditioner_.reset();
+    network_->reset();
+  }
+
+ private:
+  const std::unique_ptr<SpeechDetector> network_;
+  SpeechConditioner conditioner_;
+};
+
 std::int64_t samples_of(double ms) { return std::int64_t(ms * kRate / 1000.0); }
 
 // A pause of more than this may cut a span that gets too long (utils_vad.py's constant).
@@ -143,13 +166,15 @@ std::unique_ptr<SpeechDetector> make_silero_detector(
 std::unique_ptr<SpeechDetector> make_default_detector() {
   static const auto weights = std::make_shared<const silero::Weights>(engine::Weights::borrow(
       assets::vad_runnel_weights(), "embedded " + std::string(kDefaultDetector)));
-  return make_silero_detector(weights);
+  return std::make_unique<ConditionedDetector>(make_silero_detector(weights));
 }
 
 std::unique_ptr<SpeechDetector> make_detector(const std::string& name_or_path) {
   if (name_or_path.empty() || name_or_path == kDefaultDetector) return make_default_detector();
   if (name_or_path == kEnergyDetector) return make_energy_detector();
-  if (std::filesystem::exists(name_or_path)) return load_silero_detector(name_or_path);
+  if (std::filesystem::exists(name_or_path)) {
+    return std::make_unique<ConditionedDetector>(load_silero_detector(name_or_path));
+  }
   throw std::runtime_error("speech detector '" + name_or_path + "': expected " +
                            std::string(kDefaultDetector) + ", " + std::string(kEnergyDetector) +
                            " or the path of Silero's weights, found none of them");

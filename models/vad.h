@@ -30,13 +30,15 @@ class SpeechDetector {
 };
 
 /// The default: Silero's network with weights trained here, inside the program; shared by all
-/// streams (assets/models/vad-runnel/MODEL.md).
+/// streams (assets/models/vad-runnel/MODEL.md). It hears speech 64 dB below full scale, and on any
+/// offset, as it hears loud speech (models/speech_conditioner.h).
 std::unique_ptr<SpeechDetector> make_default_detector();
 /// Tells speech by level alone, against a noise floor that it follows. No weights. Noise that sets
 /// in counts as speech for up to 3 s, until it has become the floor; a stream that begins with
 /// speech is noticed at its first dip. Nothing below −64 dBFS is speech.
 std::unique_ptr<SpeechDetector> make_energy_detector();
-/// Silero VAD from a safetensors file or a folder with one. Throws std::runtime_error.
+/// Silero VAD from a safetensors file or a folder with one: the network as it is, without
+/// conditioning. Throws std::runtime_error.
 std::unique_ptr<SpeechDetector> load_silero_detector(const std::filesystem::path& path);
 /// One more stream on loaded weights (models/silero/network.h: silero::load).
 std::unique_ptr<SpeechDetector> make_silero_detector(
@@ -44,7 +46,8 @@ std::unique_ptr<SpeechDetector> make_silero_detector(
 
 inline constexpr std::string_view kDefaultDetector = "vad-runnel";
 inline constexpr std::string_view kEnergyDetector = "energy";
-/// kDefaultDetector (or nothing), kEnergyDetector, or the path of Silero's weights. Throws
+/// kDefaultDetector (or nothing), kEnergyDetector, or the path of Silero's weights, which hear what
+/// the default one does: neither level nor offset count. Throws
 /// std::runtime_error: what was looked for, what there is.
 std::unique_ptr<SpeechDetector> make_detector(const std::string& name_or_path);
 

@@ -8,11 +8,16 @@ constexpr std::int64_t kSpot = 320;  // samples: 20 ms
 }  // namespace
 
 double AudioHistory::power(std::int64_t from, std::int64_t to) const noexcept {
-  double sum = 0;
+  double sum = 0, squares = 0;
   read(from, to, kSpot, [&](std::span<const float> samples) {
-    for (const float sample : samples) sum += double(sample) * double(sample);
+    for (const float sample : samples) {
+      sum += double(sample);
+      squares += double(sample) * double(sample);
+    }
   });
-  return to > from ? sum / double(to - from) : 0.0;
+  if (to <= from) return 0.0;
+  const double mean = sum / double(to - from);
+  return std::max(0.0, squares / double(to - from) - mean * mean);
 }
 
 std::int64_t AudioHistory::quietest(std::int64_t from, std::int64_t to) const noexcept {

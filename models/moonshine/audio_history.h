@@ -39,7 +39,7 @@ class AudioHistory {
     }
   }
 
-  /// Mean square of [from, to).
+  /// Mean square of [from, to) around its mean: an offset is no sound.
   double power(std::int64_t from, std::int64_t to) const noexcept;
   /// The middle of the quietest 20 ms within [from, to), or of all of it if it is shorter.
   std::int64_t quietest(std::int64_t from, std::int64_t to) const noexcept;

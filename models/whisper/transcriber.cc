@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "engine/clean_samples.h"
 #include "models/whisper/decode_options.h"
 #include "models/whisper/mel_buffer.h"
 #include "models/whisper/silence_guard.h"
@@ -25,8 +26,6 @@ namespace {
 constexpr double kSecondsPerFrame = double(kHop) / kSampleRateHz;
 /// What is left at the end of the audio and shorter than this has no word in it.
 constexpr int kLeastFrames = 10;
-/// Of a sample; full scale is 1.
-constexpr float kLoudest = 8.0f;
 
 /// The end of the last word, or of the last segment where there are no words.
 double end_of(std::span<const Segment> segments) {
@@ -133,9 +132,7 @@ void Transcriber::Impl::reset() {
 void Transcriber::Impl::push(std::span<const float> in, const OnSegment& on_segment) {
   while (!in.empty()) {
     const std::size_t n = std::min(in.size(), clean.size());
-    for (std::size_t i = 0; i < n; ++i) {
-      clean[i] = std::isfinite(in[i]) ? std::clamp(in[i], -kLoudest, kLoudest) : 0.0f;
-    }
+    copy_clean(in.data(), std::int64_t(n), clean.data());
     take(std::span<const float>(clean).first(n), on_segment);
     in = in.subspan(n);
   }

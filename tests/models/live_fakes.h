@@ -64,6 +64,7 @@ class ScriptedRecogniser : public LiveRecogniser {
     std::vector<LiveRequest> requests;
     std::int64_t most_kept = 0;  // samples
     bool asked_for_forgotten = false;
+    float loudest = 0;  // of the samples that were pushed; NaN if one was
   };
 
   explicit ScriptedRecogniser(std::shared_ptr<Log> log, LivePolicy policy, Script script = {})
@@ -71,6 +72,9 @@ class ScriptedRecogniser : public LiveRecogniser {
 
   void push(std::span<const float> samples) override {
     kept_.insert(kept_.end(), samples.begin(), samples.end());
+    for (const float sample : samples) {
+      if (!(std::abs(sample) <= log_->loudest)) log_->loudest = std::abs(sample);
+    }
     log_->most_kept = std::max(log_->most_kept, std::int64_t(kept_.size()));
   }
   void finish() override {}

@@ -107,6 +107,20 @@ TEST_P(LiveTranscription, EventsDoNotDependOnTheChunks) {
   }
 }
 
+TEST_P(LiveTranscription, SamplesThatNoModelCanTakeAreCleaned) {
+  const std::vector<Speech> speeches = {{1.0, 3.0}};
+  auto samples = audio_of(speeches, 6);
+  for (std::size_t i = 0; i < samples.size(); i += 100) {
+    const float bad[] = {NAN, INFINITY, -INFINITY, 1e30f, -1e5f};
+    samples[i] = bad[i / 100 % 5];
+  }
+  for (const int chunk : {512, 0}) {
+    const Outcome result = run(samples, options(), chunk);
+    EXPECT_EQ(result.log->loudest, 1000.0f);
+    expect_well_formed(result.events);
+  }
+}
+
 TEST_P(LiveTranscription, SilenceIsNeverDecoded) {
   const Outcome result = run(std::vector<float>(60 * kRate, 0.01f), options());
   EXPECT_THAT(result.log->requests, IsEmpty());
