@@ -1,18 +1,23 @@
 #include "apps/cli.h"
 
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "apps/subcommand.h"
+#include "apps/text.h"
 #include "apps/version.h"
 
 namespace runnel::apps {
@@ -33,11 +38,7 @@ constexpr const char* kExamples = R"(Examples:
 Each subcommand has its own examples: runnel separate --help)";
 
 void print_line(const std::string& message) {
-  std::string line = message;
-  for (char& c : line) {
-    if (c == '\n') c = ' ';
-  }
-  std::fprintf(stderr, "runnel: %s\n", line.c_str());
+  std::fprintf(stderr, "runnel: %s\n", one_line(message).c_str());
 }
 
 /// --help and --version are no errors; the rest is one line that says where help is.
@@ -52,9 +53,26 @@ int report(const CLI::App& root, const CLI::ParseError& error) {
   return kUsage;
 }
 
+/// The message on one line and without controls, whatever names of files it holds.
+class CleanMessage : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& line) override {
+    const std::string text = one_line({message.payload.data(), message.payload.size()});
+    line.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<CleanMessage>();
+  }
+};
+
 void set_up_logging(const std::string& level) {
-  auto logger = spdlog::stderr_color_mt("runnel");
-  logger->set_pattern("%^%l%$: %v");
+  const auto colors =
+      takes_escapes(stderr) ? spdlog::color_mode::automatic : spdlog::color_mode::never;
+  auto logger = spdlog::stderr_color_mt("runnel", colors);
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<CleanMessage>('*').set_pattern("%^%l%$: %*");
+  logger->set_formatter(std::move(formatter));
   spdlog::set_default_logger(logger);
   spdlog::set_level(spdlog::level::from_str(level));
 }
@@ -108,6 +126,14 @@ int parse_and_run(int argc, char** argv) {
   return kUsage;
 }
 
+/// What was printed is out; a full disk is a failure, which the last flush tells.
+int after_flush(int exit_code) {
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (!failed || exit_code != 0) return exit_code;
+  print_line("standard output: cannot be written: " + std::generic_category().message(errno));
+  return kFailure;
+}
+
 }  // namespace
 
 CLI::Validator above_zero() {
@@ -119,13 +145,18 @@ CLI::Validator above_zero() {
   return CLI::Validator(check, "POSITIVE");
 }
 
+CLI::Option* add_force(CLI::App& app, bool& force) {
+  return app.add_flag("--force", force,
+                      "Let an output replace a file that is no older output; an input never");
+}
+
 int run(int argc, char** argv) noexcept {
   // A reader that went away is an error of the write, with a message, not a silent death. A full
   // RLIMIT_FSIZE likewise.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return parse_and_run(argc, argv);
+    return after_flush(parse_and_run(argc, argv));
   } catch (const UsageError& error) {
     print_line(error.what());
     return kUsage;

@@ -1,8 +1,8 @@
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "rt/device.h"
@@ -59,7 +59,7 @@ Subcommand add_devices(CLI::App& root) {
   return {app, [json] {
             const rt::AudioSystem system;
             if (*json) {
-              std::cout << devices_json(system.devices()).dump(2) << std::endl;
+              print(dump(devices_json(system.devices()), 2) + "\n");
             } else {
               print_devices(system.devices());
             }

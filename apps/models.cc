@@ -1,12 +1,12 @@
 #include "apps/models.h"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "apps/model_store.h"
 #include "apps/models_pull.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "models/catalog.h"
@@ -82,7 +82,7 @@ void print_hub_models(std::FILE* file) {
   }
   std::fputs(table(rows, {2}).c_str(), file);
   std::fprintf(file, "runnel models pull NAME downloads into %s\n",
-               model_folders().front().c_str());
+               one_line(model_folders().front().string()).c_str());
 }
 
 Subcommand add_models(CLI::App& root) {
@@ -101,7 +101,7 @@ Subcommand add_models(CLI::App& root) {
   return {app, [json, pull, options] {
             if (pull->parsed()) return pull_models(*options);
             if (*json) {
-              std::cout << models_json().dump(2) << std::endl;
+              print(dump(models_json(), 2) + "\n");
             } else {
               print_models(stdout);
               std::fputs("\n", stdout);

@@ -360,7 +360,8 @@ std::int64_t Pull::pull_packages() {
 void Pull::run() {
   if (fs::exists(target_)) {
     if (!options_.force) {
-      if (!options_.quiet) std::printf("%s: is there already\n", target_.c_str());
+      if (!options_.quiet)
+        std::printf("%s: is there already\n", one_line(target_.string()).c_str());
       return;
     }
   }
@@ -370,8 +371,8 @@ void Pull::run() {
   fs::rename(partial_, target_);
   if (!options_.quiet) {
     const auto files = std::distance(fs::directory_iterator(target_), fs::directory_iterator());
-    std::printf("%s: %zu files, %s, checksums match\n", target_.c_str(), std::size_t(files),
-                megabytes(bytes).c_str());
+    std::printf("%s: %zu files, %s, checksums match\n", one_line(target_.string()).c_str(),
+                std::size_t(files), megabytes(bytes).c_str());
   }
 }
 
@@ -392,6 +393,10 @@ int pull_models(const PullOptions& options) {
   for (const HubModel* model : models) {
     try {
       pull_model(*model, options);
+    } catch (const fs::filesystem_error& error) {  // its what() has two lines' worth of words
+      std::fprintf(stderr, "runnel: %s: %s\n", one_line(error.path1().string()).c_str(),
+                   error.code().message().c_str());
+      failed = true;
     } catch (const std::exception& error) {
       std::fprintf(stderr, "runnel: %s\n", one_line(error.what()).c_str());
       failed = true;

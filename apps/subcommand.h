@@ -26,6 +26,9 @@ struct Subcommand {
 /// An option's number must be above 0.
 CLI::Validator above_zero();
 
+/// --force: what OutputCheck asks for.
+CLI::Option* add_force(CLI::App& app, bool& force);
+
 Subcommand add_separate(CLI::App& root);
 Subcommand add_transcribe(CLI::App& root);
 Subcommand add_latency(CLI::App& root);

@@ -3,8 +3,31 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace runnel::apps {
+namespace {
+
+/// Bytes of the UTF-8 character that `text` begins with; 0: none (Unicode 15, table 3-7).
+std::size_t character_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return 0;
+  unsigned least = 0x80, most = 0xBF;  // of the second byte
+  if (lead == 0xE0) least = 0xA0;      // not longer than needed
+  if (lead == 0xED) most = 0x9F;       // no surrogates
+  if (lead == 0xF0) least = 0x90;
+  if (lead == 0xF4) most = 0x8F;  // up to U+10FFFF
+  if (byte(1) < least || byte(1) > most) return 0;
+  for (std::size_t i = 2; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  return length;
+}
+
+}  // namespace
 
 std::string fixed(double value, int digits) {
   char buffer[64];
@@ -17,12 +40,12 @@ int display_width(std::string_view text) {
   return int(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-std::string table(const std::vector<std::vector<std::string>>& rows,
-                  const std::vector<int>& right) {
+std::string table(std::vector<std::vector<std::string>> rows, const std::vector<int>& right) {
   std::vector<int> widths;
-  for (const auto& row : rows) {
+  for (auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
     for (std::size_t c = 0; c < row.size(); ++c) {
+      row[c] = without_controls(row[c]);
       widths[c] = std::max(widths[c], display_width(row[c]));
     }
   }
@@ -42,7 +65,31 @@ std::string table(const std::vector<std::vector<std::string>>& rows,
 
 bool is_terminal(std::FILE* file) { return isatty(fileno(file)) == 1; }
 
-std::string without_controls(std::string_view text) {
+bool may_escape() {
+  const char* const terminal = std::getenv("TERM");
+  const char* const no_color = std::getenv("NO_COLOR");
+  const bool is_dumb = terminal && std::string_view(terminal) == "dumb";
+  return !is_dumb && (!no_color || *no_color == '\0');
+}
+
+bool takes_escapes(std::FILE* file) { return is_terminal(file) && may_escape(); }
+
+std::string valid_utf8(std::string_view text) {
+  std::string valid;
+  while (!text.empty()) {
+    const std::size_t length = character_length(text);
+    if (length > 0) {
+      valid += text.substr(0, length);
+    } else {
+      valid += "\xEF\xBF\xBD";
+    }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return valid;
+}
+
+std::string without_controls(std::string_view bytes) {
+  const std::string text = valid_utf8(bytes);
   std::string clean;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
@@ -64,7 +111,7 @@ std::string one_line(std::string_view text) {
 
 std::string html_escape(std::string_view text) {
   std::string escaped;
-  for (const char c : text) {
+  for (const char c : valid_utf8(text)) {
     switch (c) {
       case '&':
         escaped += "&amp;";

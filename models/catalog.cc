@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "assets/embedded.h"
+#include "engine/paths.h"
 #include "models/vad.h"
 
 namespace runnel::models {
@@ -64,7 +65,7 @@ std::shared_ptr<const gtcrn::Weights> load_separator(const std::string& name_or_
         gtcrn::parse_config(assets::gtcrn_runnel_config(), label),
         engine::Weights::borrow(assets::gtcrn_runnel_weights(), label));
   }
-  if (std::filesystem::exists(name_or_path)) return gtcrn::load(name_or_path);
+  if (engine::is_there(name_or_path)) return gtcrn::load(name_or_path);
   std::string known;
   for (const CatalogEntry& entry : kCatalog) {
     if (entry.task != "separation") continue;

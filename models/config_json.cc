@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "engine/mapped_file.h"
+#include "engine/paths.h"
 
 namespace runnel::models {
 namespace {
@@ -15,10 +16,7 @@ constexpr std::uintmax_t kMaxConfigBytes = std::uintmax_t(4) << 20;
 
 using nlohmann::json;
 
-bool is_there(const std::filesystem::path& path) {
-  std::error_code error;
-  return std::filesystem::exists(path, error) || error;
-}
+bool is_there(const std::filesystem::path& path) { return engine::is_there(path); }
 
 std::string read_config_text(const std::filesystem::path& path) {
   const engine::MappedFile file(path);

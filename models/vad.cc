@@ -8,6 +8,7 @@
 #include <string>
 
 #include "assets/embedded.h"
+#include "engine/paths.h"
 #include "engine/weights.h"
 #include "models/silero/network.h"
 #include "models/speech_conditioner.h"
@@ -172,7 +173,7 @@ std::unique_ptr<SpeechDetector> make_default_detector() {
 std::unique_ptr<SpeechDetector> make_detector(const std::string& name_or_path) {
   if (name_or_path.empty() || name_or_path == kDefaultDetector) return make_default_detector();
   if (name_or_path == kEnergyDetector) return make_energy_detector();
-  if (std::filesystem::exists(name_or_path)) {
+  if (engine::is_there(name_or_path)) {
     return std::make_unique<ConditionedDetector>(load_silero_detector(name_or_path));
   }
   throw std::runtime_error("speech detector '" + name_or_path + "': expected " +

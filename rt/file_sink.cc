@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <sndfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "rt/byte_writer.h"
+#include "rt/replacing_file.h"
 #include "rt/sink.h"
 #include "rt/wav_header.h"
 
@@ -22,36 +22,26 @@ namespace runnel::rt {
 /// std::system_error; the container is then closed and the file holds what came before.
 class FileSink::Container {
  public:
+  explicit Container(const std::string& path) : file_(path) {}
   virtual ~Container() = default;
   /// Returns how many samples were clipped.
   virtual std::int64_t write(std::span<const float> samples) = 0;
   virtual void finish() = 0;
+  virtual bool holds_audio() const noexcept = 0;
+  /// Without it, what was there before stays.
+  void keep() { file_.keep(); }
+
+ protected:
+  ReplacingFile file_;
 };
 
 namespace {
-
-/// Closes its descriptor.
-class OpenFile {
- public:
-  explicit OpenFile(const std::string& path)
-      : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-    if (descriptor_ < 0) throw std::system_error(errno, std::generic_category());
-  }
-  ~OpenFile() { close(descriptor_); }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-
-  int descriptor() const noexcept { return descriptor_; }
-
- private:
-  const int descriptor_;
-};
 
 /// Our own writer, because the header must be right at any moment, in place, and beyond 4 GiB.
 class WavFile : public FileSink::Container {
  public:
   WavFile(const std::string& path, const FileSinkOptions& options)
-      : file_(path),
+      : Container(path),
         format_{.samples = options.format,
                 .rate_hz = options.rate_hz,
                 .channels = options.channels,
@@ -81,6 +71,8 @@ class WavFile : public FileSink::Container {
     update_header();
   }
 
+  bool holds_audio() const noexcept override { return format_.data_bytes > 0; }
+
  private:
   void update_header() {
     const std::vector<std::byte> header = make_wav_header(format_);
@@ -103,7 +95,6 @@ class WavFile : public FileSink::Container {
     }
   }
 
-  OpenFile file_;
   WavFormat format_;  // data_bytes: written so far
   std::int64_t header_bytes_ = 0;
   std::int64_t described_bytes_ = 0;  // in the header on disk
@@ -117,13 +108,15 @@ double compression_level(int rate_hz, int kbps) {
   return std::clamp((most - kbps) / (most - least), 0.0, 1.0);
 }
 
-/// MPEG 1, 2 and 2.5 (ISO/IEC 11172-3, 13818-3). Asked here: libsndfile 1.2.0 leaks its encoder
-/// when that refuses a rate.
+/// MPEG 1, 2 and 2.5 (ISO/IEC 11172-3, 13818-3).
 bool mp3_takes(int rate_hz, int channels) {
   constexpr std::array kRates = {8000,   11'025, 12'000, 16'000, 22'050,
                                  24'000, 32'000, 44'100, 48'000};
   return channels <= 2 && std::find(kRates.begin(), kRates.end(), rate_hz) != kRates.end();
 }
+
+/// What libFLAC encodes.
+bool flac_takes(int rate_hz, int channels) { return channels <= 8 && rate_hz <= 655'350; }
 
 /// FLAC or MP3 through libsndfile, over our own I/O so that a full disk is told from a broken
 /// encoder. FLAC's header says "length unknown" until the end, which readers take as it is; MP3 is
@@ -132,8 +125,15 @@ class EncodedFile : public FileSink::Container {
  public:
   enum class Codec { kFlac, kMp3 };
 
+  /// Throws for what the codec does not have, before there is a file. libsndfile 1.2.0 also leaks
+  /// its encoder when that refuses a rate.
+  static void check(Codec codec, const FileSinkOptions& options) {
+    const auto takes = codec == Codec::kMp3 ? mp3_takes : flac_takes;
+    if (!takes(options.rate_hz, options.channels)) refuse(codec, options);
+  }
+
   EncodedFile(Codec codec, const std::string& path, const FileSinkOptions& options)
-      : file_(path),
+      : Container(path),
         bits_(codec == Codec::kFlac && options.format == SampleFormat::kInt16 ? 16 : 24) {
     SF_INFO info{};
     info.samplerate = options.rate_hz;
@@ -142,15 +142,8 @@ class EncodedFile : public FileSink::Container {
                       ? SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III
                       : SF_FORMAT_FLAC | (bits_ == 16 ? SF_FORMAT_PCM_16 : SF_FORMAT_PCM_24);
     SF_VIRTUAL_IO io{on_length, on_seek, on_read, on_write, on_tell};
-    if (codec != Codec::kMp3 || mp3_takes(options.rate_hz, options.channels)) {
-      handle_ = sf_open_virtual(&io, SFM_WRITE, &info, this);
-    }
-    if (handle_ == nullptr) {
-      throw std::runtime_error(
-          (codec == Codec::kMp3 ? "MP3 does not take " : "FLAC does not take ") +
-          std::to_string(options.channels) + " channels at " + std::to_string(options.rate_hz) +
-          " Hz");
-    }
+    handle_ = sf_open_virtual(&io, SFM_WRITE, &info, this);
+    if (handle_ == nullptr) refuse(codec, options);
     if (codec != Codec::kMp3) return;
     int constant = SF_BITRATE_MODE_CONSTANT;
     double level = compression_level(options.rate_hz, options.mp3_kbps);
@@ -172,17 +165,24 @@ class EncodedFile : public FileSink::Container {
     }
     const auto size = sf_count_t(integers_.size());
     if (sf_write_int(handle_, integers_.data(), size) != size && error_ == 0) error_ = EIO;
-    check();
+    check_written();
     return clipped;
   }
 
   void finish() override {
     sf_close(std::exchange(handle_, nullptr));
-    check();
+    check_written();
   }
 
+  bool holds_audio() const noexcept override { return whole_bytes_ > 0; }
+
  private:
-  void check() const {
+  [[noreturn]] static void refuse(Codec codec, const FileSinkOptions& options) {
+    throw std::runtime_error((codec == Codec::kMp3 ? "MP3 does not take " : "FLAC does not take ") +
+                             std::to_string(options.channels) + " channels at " +
+                             std::to_string(options.rate_hz) + " Hz");
+  }
+  void check_written() const {
     if (error_ != 0) throw std::system_error(error_, std::generic_category());
   }
   static int descriptor(void* self) { return static_cast<EncodedFile*>(self)->file_.descriptor(); }
@@ -211,7 +211,6 @@ class EncodedFile : public FileSink::Container {
   }
   static sf_count_t on_tell(void* self) { return lseek(descriptor(self), 0, SEEK_CUR); }
 
-  OpenFile file_;
   const int bits_;
   int error_ = 0;          // errno of the first write that failed
   off_t whole_bytes_ = 0;  // end of the last write that did not
@@ -241,13 +240,10 @@ std::unique_ptr<FileSink::Container> open_container(const std::string& path,
   if (extension == ".flac" && !integer) {
     throw std::runtime_error("FLAC does not hold float samples; write 24-bit ones, or .wav");
   }
-  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) {
-    std::filesystem::create_directories(folder);
-  }
-  using Codec = EncodedFile::Codec;
-  if (extension == ".flac") return std::make_unique<EncodedFile>(Codec::kFlac, path, options);
-  if (extension == ".mp3") return std::make_unique<EncodedFile>(Codec::kMp3, path, options);
-  return std::make_unique<WavFile>(path, options);
+  if (extension == ".wav") return std::make_unique<WavFile>(path, options);
+  const auto codec = extension == ".mp3" ? EncodedFile::Codec::kMp3 : EncodedFile::Codec::kFlac;
+  EncodedFile::check(codec, options);
+  return std::make_unique<EncodedFile>(codec, path, options);
 }
 
 }  // namespace
@@ -286,6 +282,7 @@ void FileSink::finish() {
   if (!container_) return;
   try {
     container_->finish();
+    container_->keep();
   } catch (const std::system_error& error) {
     fail(error);
   }
@@ -293,10 +290,20 @@ void FileSink::finish() {
 }
 
 void FileSink::fail(const std::system_error& error) {
+  const std::string why = error.what();
+  const bool kept = container_->holds_audio();
+  try {
+    if (kept) container_->keep();
+  } catch (const std::system_error& failure) {
+    container_.reset();
+    throw std::runtime_error(path_ + ": cannot be written further: " + why + "; what came before " +
+                             failure.what());
+  }
   container_.reset();
+  if (!kept) throw std::runtime_error(path_ + ": cannot be written: " + why);
   throw std::runtime_error(path_ + ": cannot be written further after " +
                            format_seconds(written_frames_, options_.rate_hz) +
-                           " of audio, which can be read: " + error.code().message());
+                           " of audio, which can be read: " + why);
 }
 
 }  // namespace runnel::rt

@@ -1,3 +1,7 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <stdexcept>
 #include <system_error>
@@ -17,9 +21,37 @@ PipeSink::PipeSink(const PipeSinkOptions& options, int descriptor, const std::st
   }
   std::signal(SIGPIPE, SIG_IGN);
   if (!options.wav_header) return;
-  bytes_ = make_wav_header(
-      {.samples = options.format, .rate_hz = options.rate_hz, .channels = options.channels});
+  bytes_ = make_wav_header(format());
   write_bytes();
+  struct stat status {};
+  if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) return;
+  const off_t end = lseek(descriptor_, 0, SEEK_CUR);  // behind what was there, if it is appended to
+  if (end >= off_t(bytes_.size())) header_at_ = end - off_t(bytes_.size());
+}
+
+WavFormat PipeSink::format() const {
+  return {.samples = options_.format, .rate_hz = options_.rate_hz, .channels = options_.channels};
+}
+
+void PipeSink::finish() {
+  if (header_at_ < 0) return;
+  WavFormat whole = format();
+  whole.data_bytes = written_frames_ * whole.bytes_per_frame();
+  if (whole.data_bytes % 2 == 1) {
+    bytes_.assign(1, std::byte{0});
+    write_bytes();
+  }
+  // Opened anew: a descriptor that appends would put the header at the end. Where there is no
+  // /proc, the header stays a stream's, which every reader of pipes takes.
+  const std::string path = "/proc/self/fd/" + std::to_string(descriptor_);
+  const int file = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  const std::vector<std::byte> header = make_wav_header(whole);
+  const bool done =
+      pwrite(file, header.data(), header.size(), header_at_) == ssize_t(header.size());
+  close(file);
+  header_at_ = -1;
+  if (!done) throw std::runtime_error(name_ + ": the sizes cannot be written into the header");
 }
 
 void PipeSink::write(const float* interleaved, int frames) {

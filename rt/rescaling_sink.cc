@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "rt/replacing_file.h"
 #include "rt/source.h"
 
 namespace runnel::rt {
@@ -14,14 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr float kHeadroom = 1.01F;
 constexpr int kPieceFrames = 8192;
-
-/// `path` with `tag` before its extension, which may be another one.
-std::string beside(const std::string& path, const std::string& tag, const std::string& extension) {
-  fs::path other(path);
-  other.replace_extension();
-  return other.string() + tag +
-         (extension.empty() ? fs::path(path).extension() : fs::path(extension)).string();
-}
 
 bool is_lossy(const std::string& path) {
   std::string extension = fs::path(path).extension().string();
@@ -50,10 +43,7 @@ void copy_scaled(AudioSource& from, std::int64_t frames, double divisor, FileSin
 }  // namespace
 
 RescalingSink::RescalingSink(const std::string& path, const FileSinkOptions& options)
-    : path_(path),
-      options_(options),
-      exact_path_(beside(path, ".part", ".wav")),
-      file_(std::make_unique<FileSink>(path, options)) {
+    : path_(path), options_(options), file_(std::make_unique<FileSink>(path, options)) {
   if (is_lossy(path)) open_exact();
 }
 
@@ -65,6 +55,7 @@ RescalingSink::~RescalingSink() {
 }
 
 void RescalingSink::open_exact() {
+  exact_path_ = unused_path_beside(path_, ".wav");
   exact_ =
       std::make_unique<FileSink>(exact_path_, FileSinkOptions{.rate_hz = options_.rate_hz,
                                                               .channels = options_.channels,
@@ -97,17 +88,20 @@ void RescalingSink::finish() {
     if (exact_) exact_->finish();
     if (exact_ && !exact_failed_ && kHeadroom * peak_ > 1) rescale();
   } catch (...) {
-    exact_.reset();
-    remove(exact_path_);
+    drop_exact();
     throw;
   }
-  if (!exact_) return;
+  drop_exact();
+}
+
+void RescalingSink::drop_exact() {
   exact_.reset();
-  remove(exact_path_);
+  if (!exact_path_.empty()) remove(exact_path_);
 }
 
 void RescalingSink::rescale() {
-  const std::string scaled_path = beside(path_, ".rescaled", "");
+  // Not yet the file's name: the clamped one stays if this fails.
+  const std::string scaled_path = unused_path_beside(path_, fs::path(path_).extension().string());
   const double divisor = double(kHeadroom) * double(peak_);
   try {
     FileSink scaled(scaled_path, options_);
@@ -123,7 +117,10 @@ void RescalingSink::rescale() {
           path_ + ": expected " + std::to_string(exact_start_ + exact_->written_frames()) +
           " frames to rescale, found " + std::to_string(scaled.written_frames()));
     }
-    fs::rename(scaled_path, path_);
+    std::error_code failure;
+    const fs::path real = fs::canonical(path_, failure);  // a link stays one
+    if (!failure) fs::rename(scaled_path, real, failure);
+    if (failure) throw std::runtime_error(path_ + ": cannot be replaced: " + failure.message());
   } catch (const std::exception& error) {
     remove(scaled_path);
     throw std::runtime_error(path_ +

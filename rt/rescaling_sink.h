@@ -36,13 +36,14 @@ class RescalingSink : public AudioSink {
 
  private:
   void open_exact();
+  void drop_exact();
   void rescale();
 
   const std::string path_;
   const FileSinkOptions options_;
-  const std::string exact_path_;
   std::unique_ptr<FileSink> file_;
-  std::unique_ptr<FileSink> exact_;  // null: nothing was loud so far
+  std::string exact_path_;           // empty: nothing was loud so far
+  std::unique_ptr<FileSink> exact_;  // null: as well
   std::int64_t exact_start_ = 0;     // frame at which it starts
   float peak_ = 0;
   double divisor_ = 1;

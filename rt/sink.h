@@ -7,7 +7,7 @@
 #include <system_error>
 #include <vector>
 
-#include "rt/sample_format.h"
+#include "rt/wav_header.h"
 
 namespace runnel::rt {
 
@@ -32,13 +32,15 @@ struct FileSinkOptions {
 };
 
 /// A .wav, .flac or .mp3 file, streamed to disk as it goes. Its header is brought up to date at
-/// least once a second of audio, so the file is readable after a kill or on a full disk. WAV
-/// becomes RF64 beyond 4 GiB. Integer formats and MP3 clamp at full scale, and count.
+/// least once a second of audio, so the file is readable after a kill or on a full disk. An older
+/// file of that name stays until finish(), or until the disk is full: the new one grows beside it
+/// (rt/replacing_file.h). WAV becomes RF64 beyond 4 GiB. Integer formats and MP3 clamp at full
+/// scale, and count.
 class FileSink : public AudioSink {
  public:
-  /// Makes missing parent directories and replaces an existing file. Throws std::runtime_error in
-  /// one line: a path that cannot be written, an unknown extension, a format that FLAC does not
-  /// have.
+  /// Makes missing parent directories. Throws std::runtime_error in one line: a path that cannot
+  /// be written, an unknown extension, a format that FLAC or MP3 does not have; nothing is made or
+  /// replaced then.
   FileSink(const std::string& path, const FileSinkOptions& options);
   /// Finishes the file if nobody did; errors are then lost.
   ~FileSink() override;
@@ -70,19 +72,22 @@ struct PipeSinkOptions {
   SampleFormat format = SampleFormat::kFloat32;
 };
 
-/// Writes to a file descriptor, which stays open. A reader that went away (EPIPE) is an exception
-/// like a full disk: the constructor ignores SIGPIPE for the process.
+/// Writes to a file descriptor, which stays open. Where that is a regular file (a shell's ">
+/// a.wav",
+/// ">>" too), finish() puts the sizes into the WAV header. A reader that went away (EPIPE) is an
+/// exception like a full disk: the constructor ignores SIGPIPE for the process.
 class PipeSink : public AudioSink {
  public:
   explicit PipeSink(const PipeSinkOptions& options, int descriptor = 1,
                     const std::string& name = "standard output");
 
   void write(const float* interleaved, int frames) override;
-  void finish() override {}
+  void finish() override;
   std::int64_t clipped_samples() const noexcept override { return clipped_samples_; }
 
  private:
   void write_bytes();
+  WavFormat format() const;  // of a stream
 
   const PipeSinkOptions options_;
   const int descriptor_;
@@ -90,6 +95,7 @@ class PipeSink : public AudioSink {
   std::vector<std::byte> bytes_;
   std::int64_t clipped_samples_ = 0;
   std::int64_t written_frames_ = 0;
+  std::int64_t header_at_ = -1;  // in a file; −1: not in a file, or no more to be done
 };
 
 }  // namespace runnel::rt

@@ -119,7 +119,10 @@ class PipeSource : public AudioSource {
   std::vector<std::byte> buffer_;
 };
 
-/// A FileSource, or standard input for "-". `stop`, if any, ends reads early. Throws
+/// Whether it comes only once: standard input ("-"), a named pipe, a shell's <(…).
+bool is_pipe(const std::string& path_or_dash) noexcept;
+
+/// A FileSource; for what is_pipe() a PipeSource. `stop`, if any, ends reads early. Throws
 /// std::runtime_error in one line.
 std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash,
                                          const PipeFormat& pipe = {},

@@ -1,10 +1,10 @@
 // `runnel bench gtcrn`: one stream as fast as possible, in blocks of several sizes.
 
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "apps/bench/bench.h"
+#include "apps/report.h"
 #include "apps/separate/live_report.h"
 #include "apps/subcommand.h"
 #include "apps/synthetic_source.h"
@@ -145,7 +145,7 @@ int run_gtcrn_bench(GtcrnBenchOptions options) {
     report = bench_single(options);
     text = single_text(report);
   }
-  std::cout << (options.json ? report.dump(2) + "\n" : text) << std::flush;
+  print(options.json ? dump(report, 2) + "\n" : text);
   return 0;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "apps/bench/htdemucs_cost.h"
 #include "apps/bench/op.h"
 #include "apps/memory_use.h"
+#include "apps/report.h"
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
 #include "apps/version.h"
@@ -269,7 +269,7 @@ std::string htdemucs_text(nlohmann::json report) {
 int run_htdemucs_bench(const HtdemucsBenchOptions& options) {
   engine::flush_denormals();
   const nlohmann::json report = HtdemucsBench(options).run();
-  std::cout << (options.json ? report.dump(2) + "\n" : htdemucs_text(report)) << std::flush;
+  print(options.json ? dump(report, 2) + "\n" : htdemucs_text(report));
   return 0;
 }
 

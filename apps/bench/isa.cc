@@ -42,7 +42,9 @@ std::string output_of(const std::string& command) {
 }  // namespace
 
 nlohmann::json bench_isas(const std::string& what, const std::vector<std::string>& arguments) {
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::error_code failure;
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe", failure).string();
+  if (failure) throw std::runtime_error("/proc/self/exe: " + failure.message());
   nlohmann::json runs = nlohmann::json::array();
   for (const engine::Isa isa : engine::supported_isas()) {
     std::string command = "RUNNEL_ISA=" + std::string(name(isa)) + " " + quoted(program) +

@@ -3,15 +3,15 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "apps/bench/bench.h"
+#include "apps/output_check.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
+#include "apps/text.h"
 #include "apps/transcribe/transcribers.h"
-#include "apps/transcribe/transcript_json.h"
 #include "engine/cores.h"
 #include "engine/isa.h"
 
@@ -35,6 +35,7 @@ struct Options {
   TranscribeOptions transcribe;
   std::string precision = "auto";
   int threads = 0;
+  bool force = false;
 };
 
 void add_what(CLI::App& app, LiveBenchOptions& options) {
@@ -178,11 +179,17 @@ void check(LiveBenchOptions& options) {
   }
 }
 
-void write(const std::string& path, const std::string& text, const char* what) {
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  if (!file) throw std::runtime_error(path + ": the " + what + " cannot be written");
+/// What it reads is not what it writes.
+void check_outputs(const Options& options) {
+  std::vector<std::string> inputs = options.bench.files;
+  inputs.insert(inputs.end(), options.bench.references.begin(), options.bench.references.end());
+  for (const std::string& path : {options.transcribe.model, options.transcribe.vad_model,
+                                  options.transcribe.decode.hotwords}) {
+    inputs.push_back(path);
+  }
+  OutputCheck outputs(inputs, options.force);
+  outputs.add(options.bench.html, OutputKind::kHtml);
+  outputs.add(options.bench.json, OutputKind::kJson);
 }
 
 std::string heading(const ordered_json& report) {
@@ -199,6 +206,7 @@ std::string heading(const ordered_json& report) {
 int run(const CLI::App& app, Options options) {
   LiveBenchOptions& bench = options.bench;
   check(bench);
+  check_outputs(options);
   const LiveBenchModel model = load(app, options);
   ordered_json report;
   std::string text;
@@ -213,16 +221,13 @@ int run(const CLI::App& app, Options options) {
     text = live_files_text(report);
   }
   if (!bench.html.empty()) {
-    write(bench.html, live_page(report, report["files"][0], read_speech(bench.files[0])), "page");
+    write_report(bench.html, live_page(report, report["files"][0], read_speech(bench.files[0])),
+                 "the page");
   }
-  if (bench.json == "-") {
-    std::cout << dump(report, 2) << std::endl;
-    return 0;
-  }
-  if (!bench.json.empty()) write(bench.json, dump(report, 2) + "\n", "report");
-  std::cout << heading(report) << text;
-  if (!bench.html.empty()) std::cout << "page: " << bench.html << "\n";
-  std::cout << std::flush;
+  if (!bench.json.empty()) write_report(bench.json, dump(report, 2) + "\n", "the report");
+  if (bench.json == "-") return 0;
+  print(heading(report) + text);
+  if (!bench.html.empty()) print("page: " + one_line(bench.html) + "\n");
   return 0;
 }
 
@@ -233,6 +238,7 @@ Subcommand add_live_bench(CLI::App& bench) {
   app->footer(kExamples);
   auto options = std::make_shared<Options>();
   add_what(*app, options->bench);
+  add_force(*app, options->force);
   add_streams(*app, options->bench);
   add_model(*app, *options);
   add_pass_flags(*app, options->transcribe.live);

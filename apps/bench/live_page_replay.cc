@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/bench/live_page_parts.h"
-#include "apps/transcribe/transcript_json.h"
+#include "apps/report.h"
 
 namespace runnel::apps {
 namespace {

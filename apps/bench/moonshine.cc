@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +9,7 @@
 #include "apps/bench/moonshine_cost.h"
 #include "apps/bench/op.h"
 #include "apps/memory_use.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
@@ -381,7 +381,7 @@ int run_moonshine_bench(const MoonshineBenchOptions& options) {
     report["runs"].push_back(bench.run(report["runs"].empty()));
     report.update(bench.description());
   }
-  std::cout << (options.json ? report.dump(2) + "\n" : moonshine_text(report)) << std::flush;
+  print(options.json ? dump(report, 2) + "\n" : moonshine_text(report));
   return 0;
 }
 

@@ -3,10 +3,10 @@
 #include "apps/bench/ops.h"
 
 #include <algorithm>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "apps/bench/bench.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "apps/version.h"
@@ -92,7 +92,7 @@ int run_ops_bench(const OpsBenchOptions& options) {
     report = bench_ops(options);
     text = ops_text(report);
   }
-  std::cout << (options.json ? report.dump(2) + "\n" : text) << std::flush;
+  print(options.json ? dump(report, 2) + "\n" : text);
   return 0;
 }
 

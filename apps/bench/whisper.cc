@@ -1,7 +1,6 @@
 // `runnel bench whisper`: a model part by part and end to end, on a window of 30 s.
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -9,6 +8,7 @@
 #include "apps/bench/bench.h"
 #include "apps/bench/op.h"
 #include "apps/memory_use.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/synthetic_source.h"
 #include "apps/text.h"
@@ -321,7 +321,7 @@ int run_whisper_bench(const WhisperBenchOptions& options) {
   }
   engine::flush_denormals();
   const nlohmann::json report = WhisperBench(options).run();
-  std::cout << (options.json ? report.dump(2) + "\n" : whisper_text(report)) << std::flush;
+  print(options.json ? dump(report, 2) + "\n" : whisper_text(report));
   return 0;
 }
 

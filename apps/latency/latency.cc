@@ -1,13 +1,14 @@
 #include "apps/latency/latency.h"
 
 #include <CLI/CLI.hpp>
-#include <fstream>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "apps/output_check.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
+#include "apps/text.h"
 #include "models/catalog.h"
 
 namespace runnel::apps {
@@ -20,18 +21,12 @@ constexpr const char* kExamples = R"(Examples:
   runnel latency --pipeline --block-frames 64 --rate 16000 --html latency.html)";
 
 int run_pipeline(const LatencyOptions& options) {
+  OutputCheck({options.model}, options.force).add(options.html, OutputKind::kHtml);
   const nlohmann::json report = measure_pipeline(options);
-  if (options.json) {
-    std::cout << report.dump(2) << std::endl;
-  } else {
-    std::cout << pipeline_text(report) << std::flush;
-  }
+  print(options.json ? dump(report, 2) + "\n" : pipeline_text(report));
   if (options.html.empty()) return 0;
-  std::ofstream page(options.html);
-  page << pipeline_page(report);
-  page.close();
-  if (!page) throw std::runtime_error(options.html + ": the page cannot be written");
-  if (!options.json) std::cout << "page: " << options.html << std::endl;
+  write_report(options.html, pipeline_page(report), "the page");
+  if (!options.json) print("page: " + one_line(options.html) + "\n");
   return 0;
 }
 
@@ -72,6 +67,7 @@ Subcommand add_latency(CLI::App& root) {
   app->add_flag("--json", options->json, "As JSON, histograms included");
   app->add_option("--html", options->html, "Write the pipeline's report as a page")
       ->type_name("FILE");
+  add_force(*app, options->force);
   return {app, [options] { return run_latency(*options); }};
 }
 

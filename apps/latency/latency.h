@@ -22,6 +22,7 @@ struct LatencyOptions {
   // The report.
   bool json = false;
   std::string html;
+  bool force = false;  // html may replace what is no page
 };
 
 /// Plays a probe and finds it in the capture; prints. Returns the exit code.

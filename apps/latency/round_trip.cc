@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "apps/latency/latency.h"
+#include "apps/report.h"
 #include "apps/separate/live_report.h"
 #include "apps/status_line.h"
 #include "apps/text.h"
@@ -234,17 +234,16 @@ int measure_round_trip(const LatencyOptions& options) {
                              ": is the output turned up and does the input hear it?");
   }
   if (options.json) {
-    std::cout << report.dump(2) << std::endl;
+    print(dump(report, 2) + "\n");
     return 0;
   }
   const double in = report["reported_input_latency_ms"];
   const double out = report["reported_output_latency_ms"];
-  std::cout << report["playback"].get<std::string>() << "\n"
-            << "round trip  " << fixed(report["median_ms"], 3) << " ms (median of " << trips.size()
-            << " heard of " << options.repeats << "; " << fixed(report["min_ms"], 3) << " to "
-            << fixed(report["max_ms"], 3) << ")\n"
-            << "reported    " << fixed(in + out, 3) << " ms by PortAudio (" << fixed(in, 3)
-            << " in + " << fixed(out, 3) << " out)" << std::endl;
+  print(one_line(report["playback"].get<std::string>()) + "\nround trip  " +
+        fixed(report["median_ms"], 3) + " ms (median of " + std::to_string(trips.size()) +
+        " heard of " + std::to_string(options.repeats) + "; " + fixed(report["min_ms"], 3) +
+        " to " + fixed(report["max_ms"], 3) + ")\nreported    " + fixed(in + out, 3) +
+        " ms by PortAudio (" + fixed(in, 3) + " in + " + fixed(out, 3) + " out)\n");
   return 0;
 }
 

@@ -86,11 +86,9 @@ class ChunkReader {
 
 class FileSeparation {
  public:
-  FileSeparation(const SeparateOptions& options, const SeparationModel& model)
-      : options_(options),
-        model_(model),
-        plan_(options.output, model.name, options.inputs),
-        jobs_(plan_.tracks().size()) {
+  FileSeparation(const SeparateOptions& options, const OutputPlan& plan,
+                 const SeparationModel& model)
+      : options_(options), model_(model), plan_(plan), jobs_(plan_.tracks().size()) {
     for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
   }
 
@@ -105,7 +103,6 @@ class FileSeparation {
   void stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
               StemWriter& writer);
   void let_cancel(Job& job, rt::AudioSource* source);
-  bool is_pipe() const { return options_.inputs[0] == "-"; }
   int workers() const { return model_.has_threads ? 1 : options_.jobs; }
   void write_ready(models::StemSeparator& separator, StemWriter& writer);
   void watch(StatusLine& line);
@@ -115,7 +112,7 @@ class FileSeparation {
 
   const SeparateOptions& options_;
   const SeparationModel& model_;
-  const OutputPlan plan_;
+  const OutputPlan& plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> stopped_{false};
@@ -163,14 +160,14 @@ std::unique_ptr<models::StemSeparator> FileSeparation::make_separator(
     Job& job, const models::SeparatorFormat& format) {
   if (!model_.statistics) return model_.separators(format);
   std::error_code ignored;
-  if (!is_pipe() && std::filesystem::is_regular_file(job.track->input, ignored)) {
+  if (std::filesystem::is_regular_file(job.track->input, ignored)) {
     job.has_levels = true;
     return model_.levelled_separators(format, listen(job, format));
   }
   spdlog::warn(
       "{}: cannot be read twice, so its levels are those of what was heard so far (--normalize "
       "running)",
-      is_pipe() ? "standard input" : job.track->input);
+      job.track->input == "-" ? "standard input" : job.track->input);
   return model_.separators(format);
 }
 
@@ -197,7 +194,7 @@ void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSepar
     job.model_steps = separator.steps();
   }
   // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
-  if (is_pipe() || !stopped_) {
+  if (rt::is_pipe(job.track->input) || !stopped_) {
     separator.flush();
     write_ready(separator, writer);
   }
@@ -211,10 +208,10 @@ void FileSeparation::separate(Job& job) {
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
   if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
-  const auto separator =
-      make_separator(job, {.rate_hz = job.rate_hz,
-                           .channels = job.channels,
-                           .max_chunk = is_pipe() ? options_.block_frames : kFileChunk});
+  const auto separator = make_separator(
+      job, {.rate_hz = job.rate_hz,
+            .channels = job.channels,
+            .max_chunk = rt::is_pipe(job.track->input) ? options_.block_frames : kFileChunk});
   job.algorithmic = algorithmic_json(*separator);
   if (stopped_) return;
   job.started = true;
@@ -278,7 +275,7 @@ void FileSeparation::watch(StatusLine& line) {
     line.show("levels " + progress_text(listened_s, 1e-3 * double(job.total_ms), 0));
     return;
   }
-  const bool unknown = is_pipe() && jobs_[0].total_ms < 0;
+  const bool unknown = rt::is_pipe(options_.inputs[0]) && jobs_[0].total_ms < 0;
   line.show(progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
 }
 
@@ -289,7 +286,7 @@ void FileSeparation::report(const Job& job) const {
                  job.track->input, job.clipped_samples);
   }
   if (!job.failure.empty()) {
-    std::fprintf(stderr, "runnel: %s\n", job.failure.c_str());
+    std::fprintf(stderr, "runnel: %s\n", one_line(job.failure).c_str());
     return;
   }
   std::fprintf(options_.report(), "%s: %.2f s of audio in %.2f s, RTF %.4f\n",
@@ -363,8 +360,9 @@ int FileSeparation::run() {
 
 }  // namespace
 
-int separate_files(const SeparateOptions& options, const SeparationModel& model) {
-  return FileSeparation(options, model).run();
+int separate_files(const SeparateOptions& options, const OutputPlan& plan,
+                   const SeparationModel& model) {
+  return FileSeparation(options, plan, model).run();
 }
 
 }  // namespace runnel::apps

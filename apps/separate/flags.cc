@@ -203,6 +203,7 @@ void SeparateFlags::add_live(CLI::App& app) {
   app.add_option("--stats", options_.stats, "All counters and histograms as JSON; - is stdout")
       ->type_name("FILE")
       ->group(group);
+  add_force(app, options_.force);
 }
 
 void SeparateFlags::apply_output() {
@@ -275,9 +276,8 @@ void SeparateFlags::check() const {
         "separate: --clip-mode rescale needs the end of the audio, which stdout (-o -) "
         "cannot wait for");
   }
-  if (options_.wants_whole_track_levels && options_.inputs[0] == "-") {
-    throw UsageError(
-        "separate: --normalize track reads its input twice, which stdin (-) cannot be");
+  if (options_.wants_whole_track_levels && rt::is_pipe(options_.inputs[0])) {
+    throw UsageError("separate: --normalize track reads its input twice, which a pipe cannot be");
   }
   if (options_.is_mic() && play_ == "none" && !options_.record) {
     throw UsageError("separate mic: --play none without -o would do nothing");

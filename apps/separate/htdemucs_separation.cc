@@ -44,8 +44,11 @@ bool is_htdemucs(const fs::path& path) {
     if (const fs::path config = path / "config.json"; fs::exists(config, ignored)) {
       return beginning(config).find("htdemucs") != std::string::npos;
     }
-    for (const auto& entry : fs::directory_iterator(path, ignored)) {
-      if (entry.is_regular_file(ignored) && is_htdemucs(entry.path())) return true;
+    auto entry = fs::directory_iterator(path, ignored);
+    for (const auto end = fs::directory_iterator(); !ignored && entry != end;
+         entry.increment(ignored)) {
+      std::error_code odd;
+      if (entry->is_regular_file(odd) && is_htdemucs(entry->path())) return true;
     }
     return false;
   }

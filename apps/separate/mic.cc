@@ -81,11 +81,8 @@ Devices choose(const rt::AudioSystem& system, const SeparateOptions& options,
 
 class MicSession {
  public:
-  MicSession(const SeparateOptions& options, const SeparationModel& model)
-      : options_(options),
-        model_(model),
-        plan_(options.output, model.name, {"mic"}),
-        devices_(choose(system_, options, model)) {
+  MicSession(const SeparateOptions& options, const OutputPlan& plan, const SeparationModel& model)
+      : options_(options), model_(model), plan_(plan), devices_(choose(system_, options, model)) {
     if (options.record) {
       writer_ = open_writer(options, plan_, plan_.tracks()[0], model, devices_.capture.rate_hz,
                             devices_.capture.input_channels);
@@ -118,7 +115,7 @@ class MicSession {
   const SeparateOptions& options_;
   const SeparationModel& model_;
   rt::AudioSystem system_;
-  const OutputPlan plan_;
+  const OutputPlan& plan_;
   const Devices devices_;
   std::unique_ptr<StemWriter> writer_;
   std::unique_ptr<LiveSeparation> live_;
@@ -167,8 +164,9 @@ std::string MicSession::device_failure() const {
 
 int MicSession::run() {
   const rt::StopSignal stop;
-  std::fprintf(stderr, "%s%s%s; Ctrl-C ends\n", capture_->description().c_str(),
-               playback_ ? " to " : "", playback_ ? playback_->description().c_str() : "");
+  std::fprintf(stderr, "%s%s%s; Ctrl-C ends\n", one_line(capture_->description()).c_str(),
+               playback_ ? " to " : "",
+               playback_ ? one_line(playback_->description()).c_str() : "");
   introduce(model_, *live_);
   live_->start();
   if (playback_) playback_->start();
@@ -193,8 +191,9 @@ int MicSession::run() {
 
 }  // namespace
 
-int separate_mic(const SeparateOptions& options, const SeparationModel& model) {
-  return MicSession(options, model).run();
+int separate_mic(const SeparateOptions& options, const OutputPlan& plan,
+                 const SeparationModel& model) {
+  return MicSession(options, plan, model).run();
 }
 
 }  // namespace runnel::apps

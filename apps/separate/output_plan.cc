@@ -40,8 +40,9 @@ int find_stem(const std::vector<std::string>& stems, const std::string& name,
 std::string model_folder_name(const std::string& name_or_path) {
   fs::path path(name_or_path);
   if (!path.has_filename()) path = path.parent_path();
-  if (fs::is_directory(path)) return fs::weakly_canonical(path).filename().string();
-  return path.has_parent_path() || fs::exists(path) ? path.stem().string() : name_or_path;
+  std::error_code odd;
+  if (fs::is_directory(path, odd)) return fs::weakly_canonical(path, odd).filename().string();
+  return path.has_parent_path() || fs::exists(path, odd) ? path.stem().string() : name_or_path;
 }
 
 OutputPlan::OutputPlan(const OutputOptions& options, const std::string& model_name,
@@ -53,8 +54,6 @@ OutputPlan::OutputPlan(const OutputOptions& options, const std::string& model_na
   }
   const fs::path folder = fs::path(options.folder) / model_name;
   std::set<fs::path> taken;
-  std::set<fs::path> sources;
-  for (const std::string& input : inputs) sources.insert(fs::weakly_canonical(input));
   for (const std::string& input : inputs) {
     const std::string plain = track_name(input);
     Track track{.input = input, .name = plain, .files = files_for(input, plain, folder)};
@@ -72,12 +71,7 @@ OutputPlan::OutputPlan(const OutputOptions& options, const std::string& model_na
       spdlog::warn("{}: another input is called {}, so this one becomes {}", input, plain,
                    track.name);
     }
-    for (const File& file : track.files) {
-      if (sources.contains(fs::weakly_canonical(file.path))) {
-        throw std::runtime_error(file.path.string() + ": is an input, so it is not overwritten");
-      }
-      taken.insert(file.path);
-    }
+    for (const File& file : track.files) taken.insert(file.path);
     tracks_.push_back(std::move(track));
   }
 }

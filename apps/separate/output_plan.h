@@ -17,7 +17,7 @@ struct OutputOptions {
   OutputFormat format{};
 };
 
-/// Names for several inputs that cannot overwrite each other or an input.
+/// Names for several inputs that cannot overwrite each other (an input: OutputCheck).
 class OutputPlan {
  public:
   struct File {
@@ -30,8 +30,7 @@ class OutputPlan {
     std::vector<File> files;
   };
 
-  /// Throws UsageError for a template that does not tell stems apart, std::runtime_error where an
-  /// output would replace an input.
+  /// Throws UsageError for a template that does not tell stems apart.
   OutputPlan(const OutputOptions& options, const std::string& model_name,
              const std::vector<std::string>& inputs);
 

@@ -32,9 +32,9 @@ void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSigna
 
 }  // namespace
 
-int separate_paced(const SeparateOptions& options, const SeparationModel& model) {
+int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
+                   const SeparationModel& model) {
   const rt::StopSignal stop;
-  const OutputPlan plan(options.output, model.name, options.inputs);
   const OutputPlan::Track& track = plan.tracks()[0];
   const auto source = rt::open_source(track.input, options.pipe);
   const auto writer =

@@ -5,13 +5,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "apps/memory_use.h"
 #include "apps/models.h"
+#include "apps/output_check.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 
@@ -44,6 +44,16 @@ ClipMode clip_mode(const SeparateOptions& options, SeparationArchitecture archit
   return rescales ? ClipMode::kRescale : ClipMode::kNone;
 }
 
+/// Throws if stems would replace an input, each other, the statistics or what is no audio.
+void check_stems(const SeparateOptions& options, const OutputPlan& plan, OutputCheck& outputs) {
+  if (options.to_stdout || (options.is_mic() && !options.record)) return;
+  for (const OutputPlan::Track& track : plan.tracks()) {
+    for (const OutputPlan::File& file : track.files) {
+      outputs.add(file.path.string(), OutputKind::kAudio);
+    }
+  }
+}
+
 int run_separate(const CLI::App& app, SeparateFlags& flags) {
   if (flags.lists_models()) {
     print_models(stdout);
@@ -53,6 +63,10 @@ int run_separate(const CLI::App& app, SeparateFlags& flags) {
   const SeparationChoice choice =
       choose_separation(options.model, options.model_folder, options.random_weights);
   refuse_unheeded_options(app, options, choice.architecture);
+  std::vector<std::string> inputs = options.inputs;
+  inputs.push_back(options.model);
+  OutputCheck outputs(inputs, options.force);
+  outputs.add(options.stats, OutputKind::kJson);
   const bool is_demucs = choice.architecture == SeparationArchitecture::kHtdemucs;
   const SeparationModel model = load(choice, options);
   options.output.stems = model.written;
@@ -64,12 +78,14 @@ int run_separate(const CLI::App& app, SeparateFlags& flags) {
     std::fprintf(stderr, "runnel: %s: the stems are noise\n", model.label.c_str());
   }
   if (options.verbose) {
-    std::fprintf(stderr, "model %s (%s), %s\n", choice.name.c_str(), model.label.c_str(),
-                 options.is_live() ? "live" : "as fast as possible");
+    std::fprintf(stderr, "model %s (%s), %s\n", one_line(choice.name).c_str(),
+                 one_line(model.label).c_str(), options.is_live() ? "live" : "as fast as possible");
   }
-  if (options.is_mic()) return separate_mic(options, model);
-  if (options.realtime) return separate_paced(options, model);
-  return separate_files(options, model);
+  const OutputPlan plan(options.output, model.name, options.inputs);
+  check_stems(options, plan, outputs);
+  if (options.is_mic()) return separate_mic(options, plan, model);
+  if (options.realtime) return separate_paced(options, plan, model);
+  return separate_files(options, plan, model);
 }
 
 }  // namespace
@@ -99,7 +115,7 @@ std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const Ou
 
 std::string describe_output(const SeparateOptions& options, const OutputPlan::Track& track) {
   if (options.to_stdout) return "standard output";
-  if (track.files.size() == 1) return track.files[0].path.string();
+  if (track.files.size() == 1) return one_line(track.files[0].path.string());
   const std::filesystem::path folder = track.files[0].path.parent_path();
   std::string paths, names;
   bool is_one_folder = true;
@@ -108,8 +124,9 @@ std::string describe_output(const SeparateOptions& options, const OutputPlan::Tr
     names += (names.empty() ? "" : ",") + file.path.stem().string();
     is_one_folder = is_one_folder && file.path.parent_path() == folder;
   }
-  if (!is_one_folder) return paths;
-  return (folder / ("{" + names + "}")).string() + track.files[0].path.extension().string();
+  if (!is_one_folder) return one_line(paths);
+  return one_line((folder / ("{" + names + "}")).string() +
+                  track.files[0].path.extension().string());
 }
 
 LiveOptions live_options(const SeparateOptions& options, const SeparationModel& model,
@@ -132,7 +149,7 @@ void introduce(const SeparationModel& model, const LiveSeparation& live) {
   const double delay = double(live.separator().latency_samples()) / format.rate_hz;
   std::fprintf(stderr,
                "%s: every %s s it hears %s s, which takes %s s (RTF %s); algorithmic delay %s s\n",
-               model.label.c_str(), fixed(model.hop_seconds, 2).c_str(),
+               one_line(model.label).c_str(), fixed(model.hop_seconds, 2).c_str(),
                fixed(model.details.value("segment_seconds", 0.0), 2).c_str(), fixed(run, 3).c_str(),
                fixed(run / model.hop_seconds, 2).c_str(), fixed(delay, 3).c_str());
   if (run <= model.hop_seconds) return;
@@ -151,15 +168,7 @@ void add_model(nlohmann::json& stats, const SeparateOptions& options,
 }
 
 void write_stats(const SeparateOptions& options, const nlohmann::json& stats) {
-  if (options.stats.empty()) return;
-  if (options.stats == "-") {
-    std::cout << stats.dump(2) << std::endl;
-    return;
-  }
-  std::ofstream file(options.stats);
-  file << stats.dump(2) << "\n";
-  file.close();
-  if (!file) throw std::runtime_error(options.stats + ": statistics cannot be written");
+  if (!options.stats.empty()) write_report(options.stats, dump(stats, 2) + "\n", "statistics");
 }
 
 }  // namespace runnel::apps

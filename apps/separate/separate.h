@@ -39,7 +39,8 @@ struct SeparateOptions {
   double duration_seconds = 0;
   int realtime_priority = 0;
   bool lock_memory = false;
-  std::string stats;  // path, "-" or empty
+  std::string stats;   // path, "-" or empty
+  bool force = false;  // outputs may replace files of another kind
   // The devices of `mic`.
   std::string input_device;
   std::string output_device;
@@ -89,11 +90,14 @@ void refuse_unheeded_options(const CLI::App& app, const SeparateOptions& options
                              SeparationArchitecture architecture);
 
 /// As fast as possible; models without threads of their own take several files at a time.
-int separate_files(const SeparateOptions& options, const SeparationModel& model);
+int separate_files(const SeparateOptions& options, const OutputPlan& plan,
+                   const SeparationModel& model);
 /// One file or pipe at 1× through the live audio path.
-int separate_paced(const SeparateOptions& options, const SeparationModel& model);
+int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
+                   const SeparationModel& model);
 /// From a microphone, to a device and/or files.
-int separate_mic(const SeparateOptions& options, const SeparationModel& model);
+int separate_mic(const SeparateOptions& options, const OutputPlan& plan,
+                 const SeparationModel& model);
 
 /// Opens the sinks for one input: the plan's files, or standard output.
 std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const OutputPlan& plan,

@@ -57,12 +57,12 @@ struct Job {
 
 class FileTranscription {
  public:
-  FileTranscription(const TranscribeOptions& options, const SpeechModel& model)
+  FileTranscription(const TranscribeOptions& options, const TranscriptPlan& plan,
+                    const SpeechModel& model)
       : options_(options),
         model_(model),
         transcriber_(make_recording_transcriber(options, model)),
-        plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
-              options.inputs),
+        plan_(plan),
         jobs_(plan_.tracks().size()) {
     for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
   }
@@ -85,7 +85,7 @@ class FileTranscription {
   const TranscribeOptions& options_;
   const SpeechModel& model_;
   const std::unique_ptr<RecordingTranscriber> transcriber_;
-  const TranscriptPlan plan_;
+  const TranscriptPlan& plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> current_{0};
   std::atomic<bool> stopped_{false};
@@ -134,7 +134,7 @@ void FileTranscription::stream(Job& job, rt::AudioSource& source, ClipTranscript
     ++job.segments;
     job.done_ms.store(std::int64_t(1e3 * segment.end), std::memory_order_relaxed);
   };
-  const bool is_pipe = job.track->input == "-";
+  const bool is_pipe = rt::is_pipe(job.track->input);
   MonoSource mono(source, models::kSpeechRateHz, is_pipe ? kPipeChunk : kFileChunk);
   std::exception_ptr failure;
   while (!stopped_ && !transcription.at_end()) {
@@ -180,7 +180,7 @@ void FileTranscription::transcribe(Job& job) {
   }
   job.end = {.summary = transcription.summary(),
              .wall_seconds = seconds_since(start_ns),
-             .complete = !failure && (!stopped_ || job.track->input == "-")};
+             .complete = !failure && (!stopped_ || rt::is_pipe(job.track->input))};
   for (const auto& writer : writers) {
     try {
       const std::lock_guard lock(terminal_mutex_);
@@ -312,10 +312,11 @@ int FileTranscription::run() {
 
 }  // namespace
 
-int transcribe_files(const TranscribeOptions& options, const SpeechModel& model) {
+int transcribe_files(const TranscribeOptions& options, const TranscriptPlan& plan,
+                     const SpeechModel& model) {
   std::optional<FileTranscription> transcription;
   try {
-    transcription.emplace(options, model);
+    transcription.emplace(options, plan, model);
   } catch (const std::invalid_argument& error) {
     throw UsageError("transcribe: " + std::string(error.what()));
   }

@@ -9,6 +9,7 @@
 
 #include "apps/model_store.h"
 #include "apps/subcommand.h"
+#include "apps/text.h"
 #include "apps/transcribe/transcribe.h"
 
 namespace runnel::apps {
@@ -271,6 +272,7 @@ void TranscribeFlags::add_output(CLI::App& app) {
   app.add_option("--stats", options_.stats, "Times, counters and memory as JSON; - is stdout")
       ->type_name("FILE")
       ->group(group);
+  add_force(app, options_.force)->group(group);
 }
 
 void TranscribeFlags::apply_decoding() {
@@ -318,6 +320,7 @@ void TranscribeFlags::apply_decoding() {
 
 void TranscribeFlags::apply_output() {
   if (!format_.empty()) options_.formats = parse_formats(format_);
+  options_.colors = options_.colors && may_escape();
   // Lines of live events say which input they come from.
   const bool told_apart = options_.is_live() && options_.formats.size() == 1 &&
                           options_.formats[0] == TranscriptFormat::kJsonl;

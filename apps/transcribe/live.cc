@@ -34,7 +34,7 @@ void check(const TranscribeOptions& options) {
 
 class LiveRun {
  public:
-  LiveRun(const TranscribeOptions& options, const SpeechModel& model);
+  LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan, const SpeechModel& model);
   int run();
 
  private:
@@ -44,18 +44,18 @@ class LiveRun {
   const rt::StopSignal stop_;  // first: a pipe may keep its opening waiting
   const TranscribeOptions& options_;
   const SpeechModel& model_;
-  const TranscriptPlan plan_;
+  const TranscriptPlan& plan_;
   std::mutex printing_;
   const std::shared_ptr<LiveScreen> screen_;
   std::vector<std::unique_ptr<LiveSession>> sessions_;
 };
 
-LiveRun::LiveRun(const TranscribeOptions& options, const SpeechModel& model)
+LiveRun::LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan,
+                 const SpeechModel& model)
     : options_(options),
       model_(model),
-      plan_(options.folder, options.to_files ? options.formats : std::vector<TranscriptFormat>{},
-            options.inputs),
-      screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), is_terminal(stdout))) {
+      plan_(plan),
+      screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), takes_escapes(stdout))) {
   for (std::size_t i = 0; i < options.inputs.size(); ++i) {
     const TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
     auto input = open_live_input(options.inputs[i], options);
@@ -91,7 +91,7 @@ LiveSession::Outputs LiveRun::open_outputs(std::size_t index, const TranscriptIn
 int LiveRun::run() {
   for (const auto& session : sessions_) {
     if (options_.quiet || session->description().empty()) continue;
-    std::fprintf(stderr, "%s; Ctrl-C ends\n", session->description().c_str());
+    std::fprintf(stderr, "%s; Ctrl-C ends\n", one_line(session->description()).c_str());
   }
   for (const auto& session : sessions_) session->start();
   std::vector<LiveSession*> running;
@@ -151,11 +151,12 @@ void LiveRun::report(bool interrupted) {
 
 }  // namespace
 
-int transcribe_live(const TranscribeOptions& options, const SpeechModel& model) {
+int transcribe_live(const TranscribeOptions& options, const TranscriptPlan& plan,
+                    const SpeechModel& model) {
   check(options);
   std::optional<LiveRun> run;
   try {
-    run.emplace(options, model);
+    run.emplace(options, plan, model);
   } catch (const std::invalid_argument& error) {
     throw UsageError("transcribe: " + std::string(error.what()));
   }

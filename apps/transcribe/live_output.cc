@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "apps/report.h"
 #include "apps/text.h"
 #include "apps/transcribe/transcript_console.h"
 

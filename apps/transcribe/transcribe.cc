@@ -2,29 +2,48 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "apps/output_check.h"
+#include "apps/report.h"
 #include "apps/subcommand.h"
+#include "apps/text.h"
 
 namespace runnel::apps {
 namespace {
+
+/// Throws if an output would replace an input, another output or a stranger.
+void check_outputs(const TranscribeOptions& options, const TranscriptPlan& plan) {
+  std::vector<std::string> inputs = options.inputs;
+  inputs.insert(inputs.end(), {options.model, options.vad_model, options.decode.hotwords});
+  OutputCheck outputs(inputs, options.force);
+  outputs.add(options.stats, OutputKind::kJson);
+  for (const TranscriptPlan::Track& track : plan.tracks()) {
+    for (std::size_t i = 0; i < track.files.size(); ++i) {
+      outputs.add(track.files[i].string(), kind(plan.formats()[i]));
+    }
+  }
+}
 
 int transcribe(const CLI::App& app, TranscribeOptions options) {
   const ModelChoice choice =
       choose_model(options.model, options.model_folder, options.random_weights);
   refuse_unheeded_options(app, options, choice);
+  const TranscriptPlan plan(options.folder,
+                            options.to_files ? options.formats : std::vector<TranscriptFormat>{},
+                            options.inputs);
+  check_outputs(options, plan);
   // Streams on threads of their own don't wait for each other's pool.
   const bool side_by_side = options.is_live() && options.inputs.size() > 1;
   if (side_by_side && options.compute.threads == 0) options.compute.threads = 1;
   const SpeechModel model = load_speech_model(choice, options.compute, options.windows);
   if (model.random_weights()) {
     std::fprintf(stderr, "runnel: %s\n",
-                 random_weights_notice(transcript_info(options, model, "")).c_str());
+                 one_line(random_weights_notice(transcript_info(options, model, ""))).c_str());
   }
-  return options.is_live() ? transcribe_live(options, model) : transcribe_files(options, model);
+  return options.is_live() ? transcribe_live(options, plan, model)
+                           : transcribe_files(options, plan, model);
 }
 
 }  // namespace
@@ -62,15 +81,7 @@ nlohmann::ordered_json compute_json(const SpeechModel& model) {
 }
 
 void write_stats(const TranscribeOptions& options, const nlohmann::ordered_json& stats) {
-  if (options.stats.empty()) return;
-  if (options.stats == "-") {
-    std::cout << dump(stats, 2) << std::endl;
-    return;
-  }
-  std::ofstream file(options.stats);
-  file << dump(stats, 2) << "\n";
-  file.close();
-  if (!file) throw std::runtime_error(options.stats + ": statistics cannot be written");
+  if (!options.stats.empty()) write_report(options.stats, dump(stats, 2) + "\n", "statistics");
 }
 
 }  // namespace runnel::apps

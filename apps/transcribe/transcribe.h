@@ -10,6 +10,7 @@
 
 #include "apps/raw_input.h"
 #include "apps/transcribe/speech_model.h"
+#include "apps/transcribe/transcript_plan.h"
 #include "apps/transcribe/transcript_writer.h"
 #include "engine/compute.h"
 #include "models/vad.h"
@@ -66,7 +67,8 @@ struct TranscribeOptions {
   bool colors = false;
   bool verbose = false;
   bool quiet = false;
-  std::string stats;  // path, "-" or empty
+  std::string stats;   // path, "-" or empty
+  bool force = false;  // outputs may replace files of another kind
 
   bool has_mic() const;
   /// A microphone, --stream or --realtime.
@@ -113,11 +115,13 @@ void refuse_unheeded_options(const CLI::App& app, const TranscribeOptions& optio
                              const ModelChoice& choice);
 
 /// As fast as possible, one file after another; a pipe as it comes.
-int transcribe_files(const TranscribeOptions& options, const SpeechModel& model);
+int transcribe_files(const TranscribeOptions& options, const TranscriptPlan& plan,
+                     const SpeechModel& model);
 /// Inputs side by side, transcribed while they come. Ctrl-C ends them; what was heard until then is
 /// finished and printed. Returns the exit code; throws UsageError or std::runtime_error in one
 /// line.
-int transcribe_live(const TranscribeOptions& options, const SpeechModel& model);
+int transcribe_live(const TranscribeOptions& options, const TranscriptPlan& plan,
+                    const SpeechModel& model);
 
 /// What decides where somebody speaks; null if nothing should.
 std::unique_ptr<models::SpeechDetector> make_detector(const TranscribeOptions& options);

@@ -75,10 +75,6 @@ ordered_json end_json(const TranscriptEnd& end) {
           {"complete", end.complete}};
 }
 
-std::string dump(const ordered_json& json, int indent) {
-  return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 std::string random_weights_notice(const TranscriptInfo& info) {
   if (!info.random_weights) return {};
   return "random weights (" + info.model + "): this text means nothing";

@@ -31,8 +31,6 @@ nlohmann::ordered_json segment_json(const models::Segment& segment, bool with_wo
 nlohmann::ordered_json info_json(const TranscriptInfo& info);
 /// {"language", "language_probability", "duration", "duration_after_vad", "timing", "complete"}
 nlohmann::ordered_json end_json(const TranscriptEnd& end);
-/// On one line (indent −1) or several; bytes that are no UTF-8 become U+FFFD.
-std::string dump(const nlohmann::ordered_json& json, int indent = -1);
 
 /// "random weights (random whisper-base): this text means nothing", or empty for trained ones.
 std::string random_weights_notice(const TranscriptInfo& info);

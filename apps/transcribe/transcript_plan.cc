@@ -3,7 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <set>
-#include <stdexcept>
+
+#include "apps/text.h"
 
 namespace runnel::apps {
 
@@ -13,8 +14,6 @@ TranscriptPlan::TranscriptPlan(const fs::path& folder, std::vector<TranscriptFor
                                const std::vector<std::string>& inputs)
     : formats_(std::move(formats)) {
   std::set<std::string> taken;
-  std::set<fs::path> sources;
-  for (const std::string& input : inputs) sources.insert(fs::weakly_canonical(input));
   for (const std::string& input : inputs) {
     std::string plain = input == "-" ? "stdin" : fs::path(input).stem().string();
     if (plain.empty()) plain = "transcript";
@@ -27,11 +26,7 @@ TranscriptPlan::TranscriptPlan(const fs::path& folder, std::vector<TranscriptFor
                    track.name);
     }
     for (const TranscriptFormat format : formats_) {
-      const fs::path file = folder / (track.name + "." + std::string(name(format)));
-      if (sources.contains(fs::weakly_canonical(file))) {
-        throw std::runtime_error(file.string() + ": is an input, so it is not overwritten");
-      }
-      track.files.push_back(file);
+      track.files.push_back(folder / (track.name + "." + std::string(name(format))));
     }
     tracks_.push_back(std::move(track));
   }
@@ -48,13 +43,13 @@ std::vector<std::unique_ptr<TranscriptWriter>> TranscriptPlan::open(
 }
 
 std::string describe(const TranscriptPlan::Track& track) {
-  if (track.files.empty()) return track.input;
-  if (track.files.size() == 1) return track.files[0].string();
+  if (track.files.empty()) return one_line(track.input);
+  if (track.files.size() == 1) return one_line(track.files[0].string());
   std::string extensions;
   for (const fs::path& file : track.files) {
     extensions += (extensions.empty() ? "" : ",") + file.extension().string().substr(1);
   }
-  return (track.files[0].parent_path() / (track.name + ".{" + extensions + "}")).string();
+  return one_line((track.files[0].parent_path() / (track.name + ".{" + extensions + "}")).string());
 }
 
 }  // namespace runnel::apps

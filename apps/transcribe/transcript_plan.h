@@ -10,8 +10,8 @@
 
 namespace runnel::apps {
 
-/// Names for several inputs that cannot overwrite each other or an input: FOLDER/meeting.srt,
-/// FOLDER/meeting-2.srt for the second input of that name.
+/// Names for several inputs that cannot overwrite each other (an input: OutputCheck):
+/// FOLDER/meeting.srt, FOLDER/meeting-2.srt for the second input of that name.
 class TranscriptPlan {
  public:
   struct Track {
@@ -20,7 +20,6 @@ class TranscriptPlan {
     std::vector<std::filesystem::path> files;  // one a format
   };
 
-  /// Throws std::runtime_error where an output would replace an input.
   TranscriptPlan(const std::filesystem::path& folder, std::vector<TranscriptFormat> formats,
                  const std::vector<std::string>& inputs);
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 
@@ -256,6 +257,12 @@ std::string_view name(TranscriptFormat format) {
   static constexpr std::array<std::string_view, 7> kNames = {"txt",   "srt", "vtt", "json",
                                                              "jsonl", "tsv", "lrc"};
   return kNames[std::size_t(format)];
+}
+
+OutputKind kind(TranscriptFormat format) {
+  using enum OutputKind;
+  static constexpr std::array<OutputKind, 7> kKinds = {kText, kSrt, kVtt, kJson, kJson, kTsv, kLrc};
+  return kKinds[std::size_t(format)];
 }
 
 std::vector<TranscriptFormat> parse_formats(const std::string& list) {

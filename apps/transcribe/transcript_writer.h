@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/output_check.h"
 #include "apps/transcribe/subtitle_cues.h"
 #include "apps/transcribe/text_output.h"
 #include "apps/transcribe/transcript_json.h"
@@ -17,6 +18,7 @@ enum class TranscriptFormat { kTxt, kSrt, kVtt, kJson, kJsonl, kTsv, kLrc };
 
 /// "txt", …: also the extension.
 std::string_view name(TranscriptFormat format);
+OutputKind kind(TranscriptFormat format);
 /// "srt", "srt,json" or "all". Throws UsageError naming the word that is none.
 std::vector<TranscriptFormat> parse_formats(const std::string& list);
 

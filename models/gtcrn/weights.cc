@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "engine/paths.h"
 #include "models/gtcrn/layers.h"
 
 namespace runnel::models::gtcrn {
@@ -62,10 +63,10 @@ Weights::~Weights() = default;
 std::size_t Weights::bytes() const noexcept { return layers_->bytes(); }
 
 std::shared_ptr<const Weights> load(const std::filesystem::path& path) {
-  const bool folder = std::filesystem::is_directory(path);
+  const bool folder = engine::is_folder(path);
   const auto config_path = (folder ? path : path.parent_path()) / "config.json";
   Config config;
-  if (folder || std::filesystem::exists(config_path)) {
+  if (folder || engine::is_there(config_path)) {
     config = parse_config(read_text(config_path), config_path.string());
   }
   return std::make_shared<Weights>(

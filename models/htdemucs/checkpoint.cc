@@ -104,9 +104,13 @@ Checkpoint open_safetensors(const fs::path& weights) {
 
 std::vector<fs::path> files_of(const fs::path& folder, std::string_view extension) {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == extension) files.push_back(entry.path());
+  std::error_code failure;
+  auto entry = fs::directory_iterator(folder, failure);
+  for (const auto end = fs::directory_iterator(); !failure && entry != end;
+       entry.increment(failure)) {
+    if (entry->path().extension() == extension) files.push_back(entry->path());
   }
+  if (failure) throw std::runtime_error(folder.string() + ": " + failure.message());
   std::sort(files.begin(), files.end());
   return files;
 }

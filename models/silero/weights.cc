@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/paths.h"
+
 namespace runnel::models::silero {
 namespace {
 
@@ -95,7 +97,7 @@ Weights::Weights(const engine::Weights& tensors)
 }
 
 std::shared_ptr<const Weights> load(const std::filesystem::path& path) {
-  const bool folder = std::filesystem::is_directory(path);
+  const bool folder = engine::is_folder(path);
   return std::make_shared<const Weights>(
       engine::Weights::open(folder ? path / "model.safetensors" : path));
 }

@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <limits>
 #include <string>
 
@@ -205,6 +209,45 @@ TEST(FileSink, MakesItsFoldersAndReplacesAFile) {
     sink.write(noise(1000).data(), frames);
     sink.finish();
     EXPECT_EQ(FileSource(path).frames(), frames);
+  }
+}
+
+TEST(FileSink, AnOlderFileStaysUntilTheNewOneIsWhole) {
+  const TempFolder folder;
+  const std::string path = folder.file("a.wav"), link = folder.file("link.wav");
+  std::ofstream(path) << "older";
+  std::ofstream(folder.file("link.part.wav")) << "somebody's";
+  ASSERT_EQ(chmod(path.c_str(), 0640), 0);
+  std::filesystem::create_symlink("a.wav", link);
+  const auto text = [](const std::string& file) {
+    std::ifstream stream(file);
+    return std::string(std::istreambuf_iterator<char>(stream), {});
+  };
+  {
+    FileSink sink(link, {.rate_hz = 8000, .channels = 1});
+    sink.write(noise(1000).data(), 1000);
+    EXPECT_EQ(text(path), "older");
+    sink.finish();
+  }
+  EXPECT_EQ(FileSource(path).frames(), 1000);
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  struct stat status {};
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0640U);
+  EXPECT_EQ(text(folder.file("link.part.wav")), "somebody's");
+  const std::filesystem::directory_iterator files(std::filesystem::path(path).parent_path());
+  EXPECT_EQ(std::distance(files, {}), 3) << "something was left behind";
+}
+
+TEST(FileSink, WhatTheFormatRefusesLeavesNothingAndReplacesNothing) {
+  const TempFolder folder;
+  for (const char* name : {"a.mp3", "a.flac"}) {
+    const FileSinkOptions options{.rate_hz = 700'000, .channels = 1};
+    EXPECT_NE(error_of([&] { FileSink(folder.file(name), options); }), "");
+    EXPECT_FALSE(std::filesystem::exists(folder.file(name)));
+    std::ofstream(folder.file(name)) << "older";
+    EXPECT_NE(error_of([&] { FileSink(folder.file(name), options); }), "");
+    EXPECT_EQ(std::filesystem::file_size(folder.file(name)), 5U);
   }
 }
 
