@@ -1,17 +1,22 @@
 #include "engine/weights.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iterator>
 #include <set>
 #include <stdexcept>
 
 #include "engine/float_conversion.h"
+#include "engine/paths.h"
 #include "engine/safetensors.h"
 #include "engine/shard_index.h"
 
 namespace runnel::engine {
 namespace {
+
+constexpr std::array kFilesOfFolders = {"model.safetensors", "model.safetensors.index.json",
+                                        "pytorch_model.bin", "pytorch_model.bin.index.json"};
 
 bool is_zip(std::span<const std::byte> content) {
   return content.size() >= 4 && std::memcmp(content.data(), "PK\x03\x04", 4) == 0;
@@ -21,15 +26,15 @@ bool is_zip(std::span<const std::byte> content) {
 
 Weights Weights::open(const std::filesystem::path& path) {
   std::filesystem::path file = path;
-  if (std::filesystem::is_directory(path)) {
-    file = path / "model.safetensors";
-    if (!std::filesystem::exists(file)) file = path / "model.safetensors.index.json";
-    if (!std::filesystem::exists(file)) {
-      throw std::runtime_error(
-          path.string() +
-          ": expected model.safetensors or model.safetensors.index.json in it, "
-          "found neither");
+  if (is_folder(path)) {
+    const auto found = std::find_if(kFilesOfFolders.begin(), kFilesOfFolders.end(),
+                                    [&](const char* name) { return is_there(path / name); });
+    if (found == kFilesOfFolders.end()) {
+      throw std::runtime_error(path.string() +
+                               ": expected model.safetensors or pytorch_model.bin in it, or the "
+                               ".index.json of its shards, found none");
     }
+    file = path / *found;
   }
   if (file.extension() != ".json") return open_file(file);
   Weights weights;

@@ -1,12 +1,13 @@
 #include "models/whisper/checkpoint.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
+#include <cstring>
+#include <initializer_list>
 #include <optional>
 #include <stdexcept>
 #include <utility>
 
+#include "engine/paths.h"
 #include "models/config_json.h"
 #include "models/safetensors_source.h"
 #include "models/whisper/alignment_heads.h"
@@ -14,6 +15,7 @@
 #include "models/whisper/config_files.h"
 #include "models/whisper/tensor_names.h"
 #include "models/whisper/tensor_sources.h"
+#include "models/whisper/vocabulary_files.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -21,9 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFolder =
-    "a Whisper folder with config.json, model.safetensors (or model.safetensors.index.json and its "
-    "shards) and tokenizer.json (or vocab.json and merges.txt)";
-constexpr const char* kIndex = "model.safetensors.index.json";
+    "a Whisper folder with config.json, model.safetensors or pytorch_model.bin (or an .index.json "
+    "and its shards) and tokenizer.json (or vocab.json and merges.txt)";
 
 std::optional<GenerationKeys> read_generation(const fs::path& path, const Config& config) {
   if (!is_there(path)) return std::nullopt;
@@ -56,15 +57,29 @@ void expect_all(const TensorSource& tensors, const Config& config) {
   for (const auto& [tensor, shape] : tensor_shapes(config)) tensors.expect(tensor, shape);
 }
 
+/// Tokens that a fine-tune has behind the public ones are never said: the config's size becomes the
+/// tokenizer's, and the embeddings end there.
+void without_added_tokens(Checkpoint& checkpoint) {
+  const int in_file =
+      std::exchange(checkpoint.config.vocab_size, checkpoint.tokenizer->vocab_size());
+  if (in_file == checkpoint.config.vocab_size) return;
+  checkpoint.tensors = std::make_unique<FewerTokens>(std::move(checkpoint.tensors), in_file);
+}
+
 Checkpoint load_folder(const fs::path& folder, const fs::path& weights) {
-  const auto need = [&](const char* file, const char* or_file) {
-    if (!is_there(folder / file) && !is_there(folder / or_file)) {
-      throw std::runtime_error(folder.string() + ": expected " + kFolder + ", found no " + file);
+  const auto need = [&](std::initializer_list<const char*> any) {
+    if (std::any_of(any.begin(), any.end(), [&](auto* file) { return is_there(folder / file); })) {
+      return;
     }
+    throw std::runtime_error(folder.string() + ": expected " + kFolder + ", found no " +
+                             *any.begin());
   };
-  need("config.json", "config.json");
-  if (weights == folder) need("model.safetensors", kIndex);
-  need("tokenizer.json", "vocab.json");
+  need({"config.json"});
+  if (weights == folder) {
+    need({"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+          "pytorch_model.bin.index.json"});
+  }
+  need({"tokenizer.json", "vocab.json"});
 
   const fs::path config_path = folder / "config.json";
   const fs::path preprocessor_path = folder / "preprocessor_config.json";
@@ -72,18 +87,20 @@ Checkpoint load_folder(const fs::path& folder, const fs::path& weights) {
   Checkpoint checkpoint;
   checkpoint.label = weights.string();
   checkpoint.config = parse_config(config_text, config_path.string());
-  const Config& config = checkpoint.config;
+  Config& config = checkpoint.config;
   if (is_there(preprocessor_path)) {
     check_preprocessor(read_config_text(preprocessor_path), config, preprocessor_path.string());
   }
   checkpoint.tensors = std::make_unique<SafetensorsSource>(engine::Weights::open(weights),
                                                            "model.encoder.conv1.weight");
-  expect_all(*checkpoint.tensors, config);
+  const GenerationKeys generation =
+      read_generation(folder / "generation_config.json", config).value_or(GenerationKeys());
+  const GenerationKeys also = parse_generation(config_text, config, config_path.string());
   checkpoint.tokenizer =
       std::make_shared<const Tokenizer>(Tokenizer::from_folder(folder, config.vocab_size));
-  checkpoint.generation = complete(
-      read_generation(folder / "generation_config.json", config).value_or(GenerationKeys()),
-      parse_generation(config_text, config, config_path.string()), config, *checkpoint.tokenizer);
+  without_added_tokens(checkpoint);
+  expect_all(*checkpoint.tensors, config);
+  checkpoint.generation = complete(generation, also, config, *checkpoint.tokenizer);
   return checkpoint;
 }
 
@@ -109,15 +126,72 @@ Config config_of(const engine::GgmlHeader& header, const std::string& label) {
   return config;
 }
 
-Checkpoint load_ggml(const fs::path& path) {
-  const auto mapped_is_ggml = [&] {
-    const engine::MappedFile file(path);
-    return engine::GgmlCheckpoint::is_ggml(file.bytes());
+/// The numbers of a .pt file, which have the names of a ggml file's.
+engine::GgmlHeader header_of(const engine::PickleValue& dims) {
+  const auto number = [&](const char* key) {
+    const engine::PickleValue* value = dims.find(key);
+    const bool is_small = value && value->is(engine::PickleValue::Kind::kInteger) &&
+                          value->integer >= 0 && value->integer <= 1 << 20;
+    if (is_small) return std::int32_t(value->integer);
+    throw std::runtime_error("dims: key '" + std::string(key) +
+                             "': expected a whole number from 0 to 1048576, found " +
+                             (value ? "another value" : "none"));
   };
-  if (!mapped_is_ggml()) {
-    throw std::runtime_error(path.string() + ": expected " + kFolder +
-                             ", or a ggml .bin file of whisper.cpp, found another file");
+  return {.vocab_size = number("n_vocab"),
+          .audio_ctx = number("n_audio_ctx"),
+          .audio_dim = number("n_audio_state"),
+          .audio_heads = number("n_audio_head"),
+          .audio_layers = number("n_audio_layer"),
+          .text_ctx = number("n_text_ctx"),
+          .text_dim = number("n_text_state"),
+          .text_heads = number("n_text_head"),
+          .text_layers = number("n_text_layer"),
+          .mel_bins = number("n_mels")};
+}
+
+/// The file itself doesn't hold its vocabulary: openai-whisper's or Hugging Face's files do.
+Tokenizer tokenizer_beside(const fs::path& path, int vocab_size) {
+  const fs::path folder = path.parent_path().empty() ? "." : path.parent_path();
+  const char* const name = vocab_size == 51864 ? "gpt2.tiktoken" : "multilingual.tiktoken";
+  if (const fs::path file = folder / name; is_there(file)) {
+    return Tokenizer::from_vocabulary(parse_tiktoken({read_config_text(file), file.string()}),
+                                      vocab_size);
   }
+  if (is_there(folder / "tokenizer.json") || is_there(folder / "vocab.json")) {
+    return Tokenizer::from_folder(folder, vocab_size);
+  }
+  throw std::runtime_error(path.string() + ": expected its vocabulary beside it, " + name +
+                           " (openai-whisper's whisper/assets has it), or tokenizer.json, or "
+                           "vocab.json and merges.txt, found none");
+}
+
+/// OpenAI's .pt file ("dims" and "model_state_dict"), or else Hugging Face's in a folder.
+Checkpoint load_torch(const fs::path& path) {
+  engine::GgmlHeader header;
+  bool has_dims = false;
+  auto weights = engine::Weights::open_package(
+      path, [&](const engine::PickleValue& root) -> const engine::PickleValue& {
+        const engine::PickleValue* const dims = root.find("dims");
+        const engine::PickleValue* const state = root.find("model_state_dict");
+        if (!dims || !state) return root;
+        has_dims = true;
+        header = header_of(*dims);
+        return *state;
+      });
+  if (!has_dims) return load_folder(path.parent_path().empty() ? "." : path.parent_path(), path);
+  Checkpoint checkpoint;
+  checkpoint.label = path.string();
+  checkpoint.config = config_of(header, checkpoint.label);
+  checkpoint.tensors = std::make_unique<OpenAiSource>(std::move(weights));
+  checkpoint.tokenizer =
+      std::make_shared<const Tokenizer>(tokenizer_beside(path, checkpoint.config.vocab_size));
+  without_added_tokens(checkpoint);
+  expect_all(*checkpoint.tensors, checkpoint.config);
+  checkpoint.generation = default_generation(checkpoint.config, *checkpoint.tokenizer);
+  return checkpoint;
+}
+
+Checkpoint load_ggml(const fs::path& path) {
   engine::GgmlCheckpoint file = engine::GgmlCheckpoint::open(path);
   Checkpoint checkpoint;
   checkpoint.label = path.string();
@@ -134,6 +208,18 @@ Checkpoint load_ggml(const fs::path& path) {
   }
   checkpoint.generation = default_generation(config, *checkpoint.tokenizer);
   return checkpoint;
+}
+
+enum class Format { kGgml, kTorch, kOther };
+
+Format format_of(const fs::path& path) {
+  constexpr std::string_view kZip = "PK\x03\x04";
+  const engine::MappedFile file(path);
+  const std::span<const std::byte> bytes = file.bytes();
+  if (engine::GgmlCheckpoint::is_ggml(bytes)) return Format::kGgml;
+  const bool is_zip =
+      bytes.size() >= kZip.size() && std::memcmp(bytes.data(), kZip.data(), kZip.size()) == 0;
+  return is_zip ? Format::kTorch : Format::kOther;
 }
 
 }  // namespace
@@ -156,13 +242,23 @@ GenerationConfig default_generation(const Config& config, const Tokenizer& token
 }
 
 Checkpoint load_checkpoint(const fs::path& path) {
-  if (fs::is_directory(path)) return load_folder(path, path);
+  if (engine::is_folder(path)) return load_folder(path, path);
   const std::string file = path.filename().string();
-  if (file.ends_with(".safetensors") || file.ends_with(".safetensors.index.json")) {
+  if (file.ends_with(".safetensors") || file.ends_with(".index.json")) {
     const fs::path folder = path.parent_path();
     return load_folder(folder.empty() ? "." : folder, path);
   }
-  return load_ggml(path);
+  switch (format_of(path)) {
+    case Format::kGgml:
+      return load_ggml(path);
+    case Format::kTorch:
+      return load_torch(path);
+    case Format::kOther:
+      break;
+  }
+  throw std::runtime_error(path.string() + ": expected " + kFolder +
+                           ", a ggml .bin file of whisper.cpp or a .pt file of openai-whisper, "
+                           "found another file");
 }
 
 }  // namespace runnel::models::whisper

@@ -1,5 +1,6 @@
 #include "models/whisper/special_tokens.h"
 
+#include <array>
 #include <cstdio>
 #include <stdexcept>
 
@@ -24,19 +25,32 @@ SpecialLayout layout_behind(int text_tokens, int languages) {
   ids.no_speech = ids.translate + 4;
   ids.no_timestamps = ids.translate + 5;
   ids.first_timestamp = ids.translate + 6;
-  layout.vocab_size = ids.first_timestamp + kTimestamps;
+  layout.vocab_size = layout.tokens_in_file = ids.first_timestamp + kTimestamps;
   return layout;
 }
 
-SpecialLayout layout_of(int vocab_size) {
-  for (SpecialLayout layout :
-       {layout_behind(50256, 99), layout_behind(50257, 99), layout_behind(50257, 100)}) {
-    if (layout.vocab_size != vocab_size) continue;
+SpecialLayout layout_of(int vocab_size) { return layout_of(vocab_size, -1, -1); }
+
+SpecialLayout layout_of(int vocab_size, int no_timestamps, int last_id) {
+  std::array layouts = {layout_behind(50256, 99), layout_behind(50257, 99),
+                        layout_behind(50257, 100)};
+  const int largest = layouts.back().vocab_size;
+  for (SpecialLayout& layout : layouts) {
     layout.required_tokens = 50256;
+    // A size that a public model has is another one's with more tokens only if these are named:
+    // otherwise the vocabulary is another model's.
+    const bool has_more = vocab_size > largest || last_id >= layout.vocab_size;
+    if (layout.vocab_size >= vocab_size || layout.ids.no_timestamps != no_timestamps) continue;
+    if (!has_more) continue;
+    layout.tokens_in_file = vocab_size;
     return layout;
   }
+  for (const SpecialLayout& layout : layouts) {
+    if (layout.vocab_size == vocab_size) return layout;
+  }
   throw std::runtime_error(
-      "vocabulary size: expected 51864 (English only), 51865 or 51866, found " +
+      "vocabulary size: expected 51864 (English only), 51865 or 51866, or more with a tokenizer "
+      "that names <|notimestamps|>, found " +
       std::to_string(vocab_size));
 }
 

@@ -18,4 +18,24 @@ void GgmlSource::read(std::string_view tensor, std::int64_t first, std::span<flo
 
 void GgmlSource::done(std::string_view tensor) const { checkpoint_.release(openai_name(tensor)); }
 
+bool OpenAiSource::contains(std::string_view tensor) const {
+  return tensors_.contains(openai_name(tensor));
+}
+
+void OpenAiSource::expect(std::string_view tensor, const engine::Shape& shape) const {
+  tensors_.expect(openai_name(tensor), shape);
+}
+
+void OpenAiSource::read(std::string_view tensor, std::int64_t first, std::span<float> out) const {
+  tensors_.read(openai_name(tensor), first, out);
+}
+
+void OpenAiSource::done(std::string_view tensor) const { tensors_.done(openai_name(tensor)); }
+
+void FewerTokens::expect(std::string_view tensor, const engine::Shape& shape) const {
+  engine::Shape in_file = shape;
+  if (tensor == "model.decoder.embed_tokens.weight") in_file.at(0) = tokens_in_file_;
+  tensors_->expect(tensor, in_file);
+}
+
 }  // namespace runnel::models::whisper

@@ -1,9 +1,12 @@
-// Tensors of whisper.cpp's files under Hugging Face's names.
+// Tensors of whisper.cpp's and OpenAI's files under Hugging Face's names.
 #pragma once
 
+#include <memory>
 #include <utility>
 
 #include "engine/ggml_checkpoint.h"
+#include "engine/weights.h"
+#include "models/safetensors_source.h"
 #include "models/tensor_source.h"
 
 namespace runnel::models::whisper {
@@ -19,6 +22,40 @@ class GgmlSource final : public TensorSource {
 
  private:
   engine::GgmlCheckpoint checkpoint_;
+};
+
+/// A .pt file of openai-whisper.
+class OpenAiSource final : public TensorSource {
+ public:
+  explicit OpenAiSource(engine::Weights weights)
+      : tensors_(std::move(weights), "encoder.conv1.weight") {}
+
+  bool contains(std::string_view tensor) const override;
+  void expect(std::string_view tensor, const engine::Shape& shape) const override;
+  void read(std::string_view tensor, std::int64_t first, std::span<float> out) const override;
+  void done(std::string_view tensor) const override;
+
+ private:
+  SafetensorsSource tensors_;
+};
+
+/// A fine-tune with tokens behind the timestamps: of their embeddings, the last rows, nothing is
+/// read.
+class FewerTokens final : public TensorSource {
+ public:
+  FewerTokens(std::unique_ptr<const TensorSource> tensors, int tokens_in_file)
+      : tensors_(std::move(tensors)), tokens_in_file_(tokens_in_file) {}
+
+  bool contains(std::string_view tensor) const override { return tensors_->contains(tensor); }
+  void expect(std::string_view tensor, const engine::Shape& shape) const override;
+  void read(std::string_view tensor, std::int64_t first, std::span<float> out) const override {
+    tensors_->read(tensor, first, out);
+  }
+  void done(std::string_view tensor) const override { tensors_->done(tensor); }
+
+ private:
+  const std::unique_ptr<const TensorSource> tensors_;
+  const int tokens_in_file_;
 };
 
 }  // namespace runnel::models::whisper

@@ -8,6 +8,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "engine/paths.h"
 #include "models/unicode.h"
 #include "models/whisper/byte_pairs.h"
 #include "models/whisper/special_tokens.h"
@@ -57,28 +58,29 @@ struct Tokenizer::Impl {
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, int vocab_size) {
-  const SpecialLayout layout = layout_of(vocab_size);
+  const auto choose = [&](int no_timestamps, int last_id) {
+    return layout_of(vocab_size, no_timestamps, last_id);
+  };
   const auto path = folder / "tokenizer.json", vocab_path = folder / "vocab.json";
   const auto merges_path = folder / "merges.txt", added_path = folder / "added_tokens.json";
   Vocabulary vocabulary;
   std::string label;
-  if (std::filesystem::exists(path)) {
+  if (engine::is_there(path)) {
     const std::string text = read_text(path);
     label = path.string();
-    vocabulary = parse_tokenizer_json({text, label}, layout);
-  } else if (std::filesystem::exists(vocab_path)) {
+    vocabulary = parse_tokenizer_json({text, label}, choose);
+  } else if (engine::is_there(vocab_path)) {
     const std::string vocab = read_text(vocab_path), merges = read_text(merges_path);
-    const std::string added =
-        std::filesystem::exists(added_path) ? read_text(added_path) : std::string();
+    const std::string added = engine::is_there(added_path) ? read_text(added_path) : std::string();
     label = vocab_path.string();
     vocabulary = parse_vocab_and_merges({vocab, label}, {merges, merges_path.string()},
-                                        {added, added_path.string()}, layout);
+                                        {added, added_path.string()}, choose);
   } else {
     throw std::runtime_error(folder.string() +
                              ": expected tokenizer.json, or vocab.json and merges.txt, found none");
   }
   return Tokenizer(std::make_shared<const Impl>(
-      Impl{layout, BytePairs(std::move(vocabulary.tokens), vocabulary.merges, label)}));
+      Impl{vocabulary.layout, BytePairs(std::move(vocabulary.tokens), vocabulary.merges, label)}));
 }
 
 Tokenizer Tokenizer::from_vocabulary(std::vector<std::string> tokens, int vocab_size) {

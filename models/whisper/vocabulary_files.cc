@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -109,14 +110,17 @@ class Builder {
     vocabulary_.merges.emplace_back(left_id, right_id);
   }
 
-  Vocabulary take() { return std::move(vocabulary_); }
+  Vocabulary take() {
+    vocabulary_.layout = layout_;
+    return std::move(vocabulary_);
+  }
 
  private:
   int checked_id(const std::string& label, const std::string& name, const json& id) const {
     if (!id.is_number_unsigned() ||
-        id.get<std::uint64_t>() >= static_cast<std::uint64_t>(layout_.vocab_size)) {
+        id.get<std::uint64_t>() >= static_cast<std::uint64_t>(layout_.tokens_in_file)) {
       fail(label, "token " + excerpt(name) + ": expected an id below " +
-                      std::to_string(layout_.vocab_size) + ", found " + shown(id));
+                      std::to_string(layout_.tokens_in_file) + ", found " + shown(id));
     }
     return id.get<int>();
   }
@@ -157,7 +161,7 @@ class Builder {
     return found == ids_.end() ? -1 : found->second;
   }
 
-  const SpecialLayout& layout_;
+  const SpecialLayout layout_;
   std::string label_;
   std::vector<bool> found_;
   Vocabulary vocabulary_;
@@ -184,9 +188,70 @@ void add_written_merge(Builder& builder, const std::string& label, std::string_v
   builder.add_merge(label, line.substr(0, space), line.substr(space + 1));
 }
 
+/// What layout_of() looks for, in any of a file's lists of tokens.
+class LayoutClues {
+ public:
+  void see(const std::string& name, const json& id) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > kHighest) return;
+    last_id_ = std::max(last_id_, id.get<int>());
+    if (name == "<|notimestamps|>") no_timestamps_ = id.get<int>();
+  }
+  void see_all(const json& vocab) {
+    if (!vocab.is_object()) return;
+    for (const auto& [name, id] : vocab.items()) see(name, id);
+  }
+  SpecialLayout layout(const ChooseLayout& choose) const {
+    return choose(no_timestamps_, last_id_);
+  }
+
+ private:
+  static constexpr std::uint64_t kHighest = 1 << 20;
+  int no_timestamps_ = -1, last_id_ = -1;
+};
+
+/// Nothing for what is no base64. Some files have "=" alone for the empty string.
+std::optional<std::string> from_base64(std::string_view text) {
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string bytes;
+  unsigned bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    constexpr std::string_view kDigits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const std::size_t digit = kDigits.find(c);
+    if (digit == kDigits.npos) return std::nullopt;
+    bits = (bits << 6 | unsigned(digit)) & 0xFFFF;
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes += static_cast<char>(bits >> count & 0xFF);
+  }
+  return bytes;
+}
+
 }  // namespace
 
-Vocabulary parse_tokenizer_json(const LabelledText& file, const SpecialLayout& layout) {
+std::vector<std::string> parse_tiktoken(const LabelledText& file) {
+  std::vector<std::string> tokens;
+  std::string_view rest = file.text;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const std::size_t space = std::min(line.find(' '), line.size());
+    auto bytes = from_base64(line.substr(0, space));
+    if (!bytes || line.substr(space) != " " + std::to_string(tokens.size())) {
+      fail(file.label, "expected a token in base64 and its id, " + std::to_string(tokens.size()) +
+                           ", found " + excerpt(line));
+    }
+    tokens.push_back(std::move(*bytes));
+  }
+  return tokens;
+}
+
+Vocabulary parse_tokenizer_json(const LabelledText& file, const ChooseLayout& choose) {
   const json root = parse_object(file);
   const std::string& label = file.label;
   const auto model = root.find("model");
@@ -197,8 +262,19 @@ Vocabulary parse_tokenizer_json(const LabelledText& file, const SpecialLayout& l
   if (const auto type = model->find("type"); type != model->end() && *type != "BPE") {
     fail(label, "model.type: expected 'BPE', found " + shown(*type));
   }
+  const auto added = root.find("added_tokens");
+  LayoutClues clues;
+  clues.see_all((*model)["vocab"]);
+  if (added != root.end() && added->is_array()) {
+    for (const json& token : *added) {
+      if (token.is_object() && token.contains("content") && token["content"].is_string()) {
+        clues.see(token["content"].get<std::string>(), token.value("id", json()));
+      }
+    }
+  }
+  const SpecialLayout layout = clues.layout(choose);
   Builder builder(layout, label);
-  if (const auto added = root.find("added_tokens"); added != root.end()) {
+  if (added != root.end()) {
     if (!added->is_array()) fail(label, "added_tokens: expected a list, found " + shown(*added));
     for (const json& token : *added) {
       if (!token.is_object() || !token.contains("id") || !token.contains("content") ||
@@ -226,13 +302,18 @@ Vocabulary parse_tokenizer_json(const LabelledText& file, const SpecialLayout& l
 }
 
 Vocabulary parse_vocab_and_merges(const LabelledText& vocab, const LabelledText& merges,
-                                  const LabelledText& added, const SpecialLayout& layout) {
+                                  const LabelledText& added, const ChooseLayout& choose) {
+  const json written = parse_object(vocab);
+  const json tokens = added.text.empty() ? json::object() : parse_object(added);
+  LayoutClues clues;
+  clues.see_all(written);
+  clues.see_all(tokens);
+  const SpecialLayout layout = clues.layout(choose);
   Builder builder(layout, vocab.label);
   if (!added.text.empty()) {
-    const json tokens = parse_object(added);
     for (const auto& [name, id] : tokens.items()) builder.add_added(added.label, name, id);
   }
-  builder.add_vocab(parse_object(vocab), "vocabulary");
+  builder.add_vocab(written, "vocabulary");
   std::string_view rest = merges.text;
   for (bool first = true; !rest.empty(); first = false) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());

@@ -14,7 +14,7 @@ namespace {
 using namespace runnel::models::whisper;
 
 /// tokenizer.json; with zero bytes in it vocab.json, merges.txt and added_tokens.json.
-Vocabulary parse(std::string_view data, const SpecialLayout& layout) {
+Vocabulary parse(std::string_view data, const ChooseLayout& layout) {
   const auto part = [&] {
     const std::size_t end = std::min(data.find('\0'), data.size());
     const std::string_view text = data.substr(0, end);
@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const SpecialLayout kLayout = layout_behind(260, 2);
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
-    Vocabulary vocabulary = parse(text, kLayout);
+    Vocabulary vocabulary = parse(text, [](int, int) { return kLayout; });
     const BytePairs pairs(std::move(vocabulary.tokens), vocabulary.merges, "tokenizer.json");
     const std::string_view sample = text.substr(0, 1000);
     std::string decoded;

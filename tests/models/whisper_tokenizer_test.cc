@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::ElementsAre;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -442,9 +443,10 @@ TEST(WhisperTokenizer, RefusesMalformedPartsInOneLine) {
   const json good = grown(51865);
   EXPECT_THAT(error_of([&] { Tokenizer::from_folder(folder.path(), 51865); }),
               HasSubstr("expected tokenizer.json, or vocab.json and merges.txt"));
-  EXPECT_THAT(error_of([&] { Tokenizer::from_folder(folder.path(), 51000); }),
-              HasSubstr("expected 51864 (English only), 51865 or 51866, found 51000"));
   write_parts(folder, good);
+  EXPECT_THAT(
+      error_of([&] { Tokenizer::from_folder(folder.path(), 51000); }),
+      AllOf(HasSubstr("expected 51864 (English only), 51865 or 51866"), HasSubstr("found 51000")));
   fs::remove(folder.path() / "merges.txt");
   expect_refusal(folder.path(), "merges.txt", "cannot be read");
   write_parts(folder, good);
