@@ -157,7 +157,7 @@ TEST_F(WeightsFolder, PrefersTheSingleFile) {
 }
 
 TEST_F(WeightsFolder, ErrorsNameShardAndTensor) {
-  EXPECT_THAT(error(), HasSubstr("expected model.safetensors or model.safetensors.index.json"));
+  EXPECT_THAT(error(), HasSubstr("expected model.safetensors or pytorch_model.bin in it"));
   write_shard("one.safetensors", "a", 1.5f);
   write_index(R"({"a":"one.safetensors","b":"two.safetensors"})");
   EXPECT_THAT(error(), AllOf(HasSubstr("two.safetensors"), HasSubstr("No such file")));
