@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -52,6 +54,13 @@ class Outputs : public ::testing::Test {
       return error.what();
     }
     return {};
+  }
+  /// What an earlier run left for an input of that name.
+  std::string older_stem(const std::string& track) const {
+    const std::string path = file("out/gtcrn-runnel/" + track + "/speech.wav");
+    fs::create_directories(fs::path(path).parent_path());
+    write_wav(path, noisy_speech(8000, 2, 100));
+    return path;
   }
   /// Every command that takes an output refuses this one, and leaves it as it was.
   void expect_refused(const std::string& output, const std::string& input, const char* why,
@@ -184,6 +193,38 @@ TEST_F(Outputs, WhatTheFormatRefusesTruncatesNothing) {
   EXPECT_EQ(files, 1) << "something was left behind";
 }
 
+TEST_F(Outputs, AFullDiskKeepsWhatFittedUnderItsName) {
+  write_wav(file("long.wav"), noisy_speech(16'000, 1, 200'000));
+  const std::string speech = older_stem("long");
+  testing::Program program({"separate", file("long.wav"), "-o", file("out")}, "/dev/null", 100'000);
+  const Outcome outcome = program.wait();
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("of audio, which can be read: File too large"));
+  EXPECT_GT(testing::read_wav(speech).frames(), 10'000);
+  EXPECT_EQ(std::distance(fs::directory_iterator(fs::path(speech).parent_path()), {}), 2);
+}
+
+TEST_F(Outputs, CtrlCKeepsWhatWasMadeUnderItsName) {
+  const std::string bytes = read_text(recording("say.wav"));
+  ASSERT_EQ(mkfifo(file("fifo").c_str(), 0600), 0);
+  const std::string speech = older_stem("fifo"), older = read_text(speech);
+  testing::Program program({"separate", file("fifo"), "-o", file("out")});
+  const int writer = open(file("fifo").c_str(), O_WRONLY);
+  ASSERT_EQ(::write(writer, bytes.data(), bytes.size() - 1000), ssize_t(bytes.size() - 1000));
+  const auto beside = fs::path(speech).parent_path() / "speech.part.wav";
+  while (program.running() && !fs::exists(beside)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(read_text(speech), older);
+  program.signal(SIGINT);
+  const Outcome outcome = program.wait();
+  close(writer);
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(read_text(speech), older);
+  EXPECT_GE(testing::read_wav(speech).frames(), 0);
+  EXPECT_EQ(std::distance(fs::directory_iterator(beside.parent_path()), {}), 2);
+}
+
 TEST_F(Outputs, AReportOnAFullDiskLeavesTheOlderOneAndNothingElse) {
   const std::string input = recording("say.wav");
   const std::string older = with_text("s.json", "{\"older\": true}\n");
@@ -251,6 +292,13 @@ TEST_F(Outputs, ANamedPipeIsAnInput) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(read_text(piped + "/gtcrn-runnel/fifo/speech.wav"),
             read_text(plain + "/gtcrn-runnel/say/speech.wav"));
+}
+
+TEST_F(Outputs, DevStdinOfAPipeIsAnInput) {
+  const std::string line = "cat " + recording("say.wav") + " | " + RUNNEL_PROGRAM +
+                           " separate /dev/stdin -o " + file("out") + " > /dev/null";
+  EXPECT_EQ(std::system(line.c_str()), 0);
+  EXPECT_EQ(testing::read_wav(file("out/gtcrn-runnel/stdin/speech.wav")).frames(), 8000);
 }
 
 TEST_F(Outputs, NamesThatAreNotUtf8StillMakeJson) {
