@@ -1,8 +1,10 @@
 #include "apps/cli.h"
 
+#include <fcntl.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -101,6 +104,16 @@ std::vector<std::string> arguments(int argc, char** argv) {
   return list;
 }
 
+/// A file opened while standard output was closed (>&-) would become standard output, and text
+/// would be written over it. What was closed stays so: reads and writes fail, as they would have.
+void keep_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    // Takes the lowest number that is free, which is this one.
+    if (open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+  }
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App root("Real-time streaming audio: speech out of noise, text out of speech", "runnel");
   root.set_version_flag("--version", version_text());
@@ -155,11 +168,14 @@ int run(int argc, char** argv) noexcept {
   // RLIMIT_FSIZE likewise.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  keep_standard_descriptors();
   try {
     return after_flush(parse_and_run(argc, argv));
   } catch (const UsageError& error) {
     print_line(error.what());
     return kUsage;
+  } catch (const std::bad_alloc&) {
+    std::fputs("runnel: out of memory\n", stderr);
   } catch (const std::exception& error) {
     print_line(error.what());
   } catch (...) {

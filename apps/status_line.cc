@@ -17,6 +17,7 @@ StatusLine::StatusLine() : enabled_(is_terminal(stderr)) {}
 
 void StatusLine::show(const std::string& text) {
   if (!enabled_) return;
+  const std::lock_guard lock(mutex_);
   const int width = display_width(text);
   std::fprintf(stderr, "\r%s%*s", text.c_str(), std::max(0, shown_ - width), "");
   std::fflush(stderr);
@@ -24,6 +25,17 @@ void StatusLine::show(const std::string& text) {
 }
 
 void StatusLine::clear() {
+  const std::lock_guard lock(mutex_);
+  erase();
+}
+
+void StatusLine::say(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  erase();
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
+
+void StatusLine::erase() {
   if (shown_ == 0) return;
   std::fprintf(stderr, "\r%*s\r", shown_, "");
   std::fflush(stderr);

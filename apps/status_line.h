@@ -1,11 +1,12 @@
-// One line on a terminal, rewritten in place.
+// One line on a terminal, rewritten in place, and the lines that are printed beside it.
 #pragma once
 
+#include <mutex>
 #include <string>
 
 namespace runnel::apps {
 
-/// Writes to stderr if that is a terminal, and nothing otherwise. One thread.
+/// Is shown on stderr if that is a terminal. Any thread.
 class StatusLine {
  public:
   StatusLine();
@@ -17,10 +18,15 @@ class StatusLine {
   void show(const std::string& text);
   /// Empties the line, so that something else can be printed.
   void clear();
+  /// A line on stderr that stays, terminal or not.
+  void say(const std::string& text);
 
  private:
+  void erase();
+
   const bool enabled_;
-  int shown_ = 0;  // characters
+  std::mutex mutex_;  // guards what follows, and that lines come one after another
+  int shown_ = 0;     // characters
 };
 
 /// "▕██████    ▏" of `width` characters, `share` of them full.

@@ -131,8 +131,13 @@ AudioSystem::AudioSystem() {
   if (const PaError error = Pa_Initialize(); error != paNoError) {
     throw std::runtime_error(std::string("PortAudio cannot start: ") + Pa_GetErrorText(error));
   }
-  const int count = Pa_GetDeviceCount();  // negative: an error, which leaves no devices
-  for (int index = 0; index < count; ++index) devices_.push_back(describe(index));
+  try {
+    const int count = Pa_GetDeviceCount();  // negative: an error, which leaves no devices
+    for (int index = 0; index < count; ++index) devices_.push_back(describe(index));
+  } catch (...) {
+    Pa_Terminate();
+    throw;
+  }
 }
 
 AudioSystem::~AudioSystem() {

@@ -91,6 +91,11 @@ std::string describe(const AudioSystem& system, const DeviceStreamOptions& optio
   return text;
 }
 
+void close(PaStream* stream) {
+  Pa_AbortStream(stream);
+  Pa_CloseStream(stream);
+}
+
 void check_ring(const AudioRing* ring, bool wanted, int channels, int rate_hz, const char* kind) {
   if (!ring && !wanted) return;
   if (!ring || !wanted || ring->channels() != channels || ring->rate_hz() != rate_hz) {
@@ -244,15 +249,21 @@ void DeviceStream::play_out() {
 void DeviceStream::stop() noexcept {
   if (!shared_->stream) return;
   running_ = false;
+  PaStream* const stream = std::exchange(shared_->stream, nullptr);
   // In a thread that can be left behind, because ALSA may wait for a dead device for ever.
-  std::promise<void> promise;
-  std::future<void> closed = promise.get_future();
-  std::thread closer([shared = shared_, stream = std::exchange(shared_->stream, nullptr),
-                      promise = std::move(promise)]() mutable {
-    Pa_AbortStream(stream);
-    Pa_CloseStream(stream);
-    promise.set_value();
-  });
+  std::thread closer;
+  std::future<void> closed;
+  try {
+    std::promise<void> promise;
+    closed = promise.get_future();
+    closer = std::thread([shared = shared_, stream, promise = std::move(promise)]() mutable {
+      close(stream);
+      promise.set_value();
+    });
+  } catch (const std::exception&) {  // no thread is granted: most drivers answer
+    close(stream);
+    return;
+  }
   if (closed.wait_for(kStopPatience) == std::future_status::ready) {
     closer.join();
   } else {

@@ -57,9 +57,9 @@ struct FileSource::File {
            std::string(kExpected) + ", found something else: " + one_line(sf_strerror(nullptr)));
     }
     if (info.channels < 1 || info.samplerate < 1) {
+      sf_close(handle);
       const std::string found =
           std::to_string(info.channels) + " channels at " + std::to_string(info.samplerate) + " Hz";
-      sf_close(handle);
       fail(path, "expected at least one channel and 1 Hz, found " + found);
     }
   }

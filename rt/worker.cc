@@ -33,15 +33,24 @@ int lock_all_memory() {
 Worker::Worker(const WorkerOptions& options, Body body) {
   // Shared, because count_down() may still be returning when wait() has.
   const auto ready = std::make_shared<std::latch>(1);
-  thread_ = std::jthread([this, options, ready, body = std::move(body)](std::stop_token stop) {
-    apply(options);
+  const auto run = [this, options, ready, body = std::move(body)](std::stop_token stop) {
+    try {
+      apply(options);
+    } catch (...) {  // no memory for the words
+      grants_.summary.clear();
+    }
     ready->count_down();  // from here on grants_ belongs to the owner
     try {
       body(std::move(stop));
     } catch (...) {
       failure_ = std::current_exception();
     }
-  });
+  };
+  try {
+    thread_ = std::jthread(run);
+  } catch (const std::system_error& error) {
+    throw std::system_error(error.code(), "no thread can be made for '" + options.name + "'");
+  }
   ready->wait();
 }
 
@@ -53,6 +62,18 @@ Worker::~Worker() {
 void Worker::join() {
   if (thread_.joinable()) thread_.join();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void join_all(std::initializer_list<std::optional<Worker>*> workers) {
+  std::exception_ptr failure;
+  for (std::optional<Worker>* worker : workers) {
+    try {
+      if (*worker) (*worker)->join();
+    } catch (...) {
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 void Worker::apply(const WorkerOptions& options) {

@@ -3,6 +3,8 @@
 
 #include <exception>
 #include <functional>
+#include <initializer_list>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -30,7 +32,7 @@ class Worker {
   using Body = std::function<void(std::stop_token)>;
 
   /// Returns when the thread has asked for its grants and is about to run `body`. A refusal is no
-  /// error: see grants(). Throws std::system_error if no thread can be made.
+  /// error: see grants(). Throws std::system_error that names the thread if it cannot be made.
   Worker(const WorkerOptions& options, Body body);
   /// Asks to stop and waits for the end.
   ~Worker();
@@ -49,5 +51,8 @@ class Worker {
   std::exception_ptr failure_;  // written by the thread, read after join
   std::jthread thread_;
 };
+
+/// Waits for the end of all that are there, then rethrows what the first of them threw.
+void join_all(std::initializer_list<std::optional<Worker>*> workers);
 
 }  // namespace runnel::rt

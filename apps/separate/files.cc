@@ -8,16 +8,17 @@
 #include <filesystem>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <system_error>
 
+#include "apps/failures.h"
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
 #include "apps/status_line.h"
 #include "apps/text.h"
 #include "apps/version.h"
-#include "engine/denormals.h"
 #include "rt/clock.h"
 #include "rt/stop_signal.h"
+#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -32,10 +33,8 @@ struct Job {
   std::atomic<bool> listening{false};      // first pass, for the levels
   std::atomic<std::int64_t> done_ms{0};    // of audio
   std::atomic<std::int64_t> total_ms{-1};  // −1: unknown
-  std::atomic<rt::AudioSource*> source{nullptr};
-  std::mutex source_mutex;  // the source lives while it is held
-  bool started = false;     // there are outputs
-  bool has_levels = false;  // of the whole track
+  bool started = false;                    // there are outputs
+  bool has_levels = false;                 // of the whole track
   std::string failure;
   std::string warning;
   int rate_hz = 0;
@@ -95,30 +94,41 @@ class FileSeparation {
   int run();
 
  private:
+  struct Leaving {
+    FileSeparation& all;
+    ~Leaving() {
+      const std::lock_guard lock(all.mutex_);
+      --all.working_;
+      all.changed_.notify_one();
+    }
+  };
+
+  void start_threads(std::vector<std::unique_ptr<rt::Worker>>& threads);
   void work();
   void separate(Job& job);
+  void fail(Job& job, const std::string& what);
   std::unique_ptr<models::StemSeparator> make_separator(Job& job,
                                                         const models::SeparatorFormat& format);
   std::vector<models::Normalization> listen(Job& job, const models::SeparatorFormat& format);
   void stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
               StemWriter& writer);
-  void let_cancel(Job& job, rt::AudioSource* source);
   int workers() const { return model_.has_threads ? 1 : options_.jobs; }
   void write_ready(models::StemSeparator& separator, StemWriter& writer);
-  void watch(StatusLine& line);
-  void cancel();
+  void watch();
   void report(const Job& job) const;
   nlohmann::json stats() const;
 
+  const rt::StopSignal stop_;  // every source is opened with it
   const SeparateOptions& options_;
   const SeparationModel& model_;
   const OutputPlan& plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> next_{0};
-  std::atomic<bool> stopped_{false};
+  StatusLine line_;
+  Failures failures_{line_};
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::size_t finished_ = 0;  // guarded by mutex_
+  int working_ = 0;  // threads; guarded by mutex_
   const std::int64_t start_ns_ = rt::now_ns();
 };
 
@@ -127,21 +137,13 @@ void FileSeparation::write_ready(models::StemSeparator& separator, StemWriter& w
   while (separator.pop(stems)) writer.write(stems);
 }
 
-/// What cancel() reaches; null: nothing.
-void FileSeparation::let_cancel(Job& job, rt::AudioSource* source) {
-  const std::lock_guard lock(job.source_mutex);
-  job.source = source;
-  if (source && stopped_) source->cancel();
-}
-
 /// A first pass over the file. What is wrong with it, the second one says.
 std::vector<models::Normalization> FileSeparation::listen(Job& job,
                                                           const models::SeparatorFormat& format) {
   const auto statistics = model_.statistics(format);
-  const auto source = rt::open_source(job.track->input, options_.pipe);
+  const auto source = rt::open_source(job.track->input, options_.pipe, &stop_.interrupt());
   ChunkReader reader(*source, format.max_chunk);
   job.listening = true;
-  let_cancel(job, source.get());
   try {
     for (AudioChunk chunk = reader.read(); chunk.frames() > 0; chunk = reader.read()) {
       statistics->push(chunk);
@@ -150,7 +152,6 @@ std::vector<models::Normalization> FileSeparation::listen(Job& job,
     }
   } catch (const std::exception&) {
   }
-  let_cancel(job, nullptr);
   job.done_ms = 0;
   job.listening = false;
   return statistics->finish();
@@ -175,16 +176,15 @@ std::unique_ptr<models::StemSeparator> FileSeparation::make_separator(
 void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSeparator& separator,
                             StemWriter& writer) {
   ChunkReader reader(source, separator.format().max_chunk);
-  std::exception_ptr failure;  // of the source: what came before is kept. A writer's ends it all
   const auto read = [&]() -> AudioChunk {
     try {
       return reader.read();
-    } catch (...) {
-      failure = std::current_exception();
+    } catch (const std::exception& error) {  // what came before is kept
+      fail(job, error.what());
       return {};
     }
   };
-  for (AudioChunk chunk = read(); chunk.frames() > 0; chunk = read()) {
+  for (AudioChunk chunk = read(); chunk.frames() > 0 && writer.alive(); chunk = read()) {
     job.frames += chunk.frames();
     const std::int64_t before_ns = rt::now_ns();
     separator.push(chunk);
@@ -194,17 +194,22 @@ void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSepar
     job.model_steps = separator.steps();
   }
   // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
-  if (rt::is_pipe(job.track->input) || !stopped_) {
+  if (rt::is_pipe(job.track->input) || !stop_.requested()) {
     separator.flush();
     write_ready(separator, writer);
   }
   job.model_steps = separator.steps();
-  if (failure) std::rethrow_exception(failure);
+}
+
+/// Told at once, while the other stems and files go on.
+void FileSeparation::fail(Job& job, const std::string& what) {
+  failures_.tell(what);
+  job.failure += (job.failure.empty() ? "" : "; ") + what;
 }
 
 void FileSeparation::separate(Job& job) {
   const std::int64_t start_ns = rt::now_ns();
-  const auto source = rt::open_source(job.track->input, options_.pipe);
+  const auto source = rt::open_source(job.track->input, options_.pipe, &stop_.interrupt());
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
   if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
@@ -213,55 +218,31 @@ void FileSeparation::separate(Job& job) {
             .channels = job.channels,
             .max_chunk = rt::is_pipe(job.track->input) ? options_.block_frames : kFileChunk});
   job.algorithmic = algorithmic_json(*separator);
-  if (stopped_) return;
+  if (stop_.requested() && !rt::is_pipe(job.track->input)) return;
   job.started = true;
-  let_cancel(job, source.get());
-  const auto writer = open_writer(options_, plan_, *job.track, model_, job.rate_hz, job.channels);
-  std::exception_ptr failure;
-  try {
-    stream(job, *source, *separator, *writer);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  let_cancel(job, nullptr);
-  try {
-    writer->finish();
-  } catch (...) {
-    if (!failure) failure = std::current_exception();
-  }
+  const auto writer = open_writer(options_, plan_, *job.track, model_, job.rate_hz, job.channels,
+                                  [&](const std::string& what) { fail(job, what); });
+  stream(job, *source, *separator, *writer);
+  writer->finish();
   job.wall_s = 1e-9 * double(rt::now_ns() - start_ns);
   job.written = writer->frames();
   job.warning = source->warning();
   job.bad_samples = source->bad_samples();
   job.clipped_samples = writer->clipped_samples();
-  if (failure) std::rethrow_exception(failure);
 }
 
 void FileSeparation::work() {
-  engine::flush_denormals();
-  for (std::size_t i = next_++; i < jobs_.size() && !stopped_; i = next_++) {
+  for (std::size_t i = next_++; i < jobs_.size() && !stop_.requested(); i = next_++) {
     try {
       separate(jobs_[i]);
+    } catch (const rt::Interrupted&) {  // as one that was not begun
     } catch (const std::exception& error) {
-      jobs_[i].failure = error.what();
+      fail(jobs_[i], error.what());
     }
-    const std::lock_guard lock(mutex_);
-    ++finished_;
-    changed_.notify_one();
-  }
-  const std::lock_guard lock(mutex_);
-  changed_.notify_one();
-}
-
-void FileSeparation::cancel() {
-  stopped_ = true;
-  for (Job& job : jobs_) {
-    const std::lock_guard lock(job.source_mutex);
-    if (rt::AudioSource* source = job.source) source->cancel();
   }
 }
 
-void FileSeparation::watch(StatusLine& line) {
+void FileSeparation::watch() {
   double done_s = 0;
   double total_s = 0;
   for (const Job& job : jobs_) {
@@ -272,11 +253,12 @@ void FileSeparation::watch(StatusLine& line) {
   for (const Job& job : jobs_) {
     if (!job.listening) continue;
     const double listened_s = 1e-3 * double(job.done_ms.load(std::memory_order_relaxed));
-    line.show("levels " + progress_text(listened_s, 1e-3 * double(job.total_ms), 0));
+    line_.show("levels " + progress_text(listened_s, 1e-3 * double(job.total_ms), 0));
     return;
   }
   const bool unknown = rt::is_pipe(options_.inputs[0]) && jobs_[0].total_ms < 0;
-  line.show(progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
+  line_.show(
+      progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
 }
 
 void FileSeparation::report(const Job& job) const {
@@ -285,10 +267,7 @@ void FileSeparation::report(const Job& job) const {
     spdlog::warn("{}: {} samples beyond full scale were limited (--float32 keeps them)",
                  job.track->input, job.clipped_samples);
   }
-  if (!job.failure.empty()) {
-    std::fprintf(stderr, "runnel: %s\n", one_line(job.failure).c_str());
-    return;
-  }
+  if (!job.failure.empty()) return;  // it has been told
   std::fprintf(options_.report(), "%s: %.2f s of audio in %.2f s, RTF %.4f\n",
                describe_output(options_, *job.track).c_str(), job.seconds(), job.wall_s, job.rtf());
 }
@@ -324,26 +303,43 @@ nlohmann::json FileSeparation::stats() const {
   return stats;
 }
 
+/// As many as are wanted, or as there can be: where the system grants no more, fewer do it, too.
+void FileSeparation::start_threads(std::vector<std::unique_ptr<rt::Worker>>& threads) {
+  const std::size_t count = std::min(jobs_.size(), std::size_t(workers()));
+  for (std::size_t i = 0; i < count; ++i) {
+    {
+      const std::lock_guard lock(mutex_);
+      ++working_;
+    }
+    try {
+      threads.push_back(std::make_unique<rt::Worker>(rt::WorkerOptions{.name = "separate"},
+                                                     [this](const std::stop_token&) {
+                                                       const Leaving at_the_end{*this};
+                                                       work();
+                                                     }));
+    } catch (const std::system_error&) {
+      if (threads.empty()) throw;
+      const Leaving it_never_came{*this};
+      return;
+    }
+  }
+}
+
 int FileSeparation::run() {
-  const rt::StopSignal stop;
-  StatusLine line;
+  std::vector<std::unique_ptr<rt::Worker>> threads;
+  start_threads(threads);
   {
-    std::vector<std::jthread> threads;
-    const std::size_t count = std::min(jobs_.size(), std::size_t(workers()));
-    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this] { work(); });
     std::unique_lock lock(mutex_);
-    const auto all_done = [&] { return finished_ == jobs_.size(); };
+    const auto all_done = [&] { return working_ == 0; };  // soon if the user stops them
+    if (!line_.enabled()) changed_.wait(lock, all_done);
     while (!changed_.wait_for(lock, std::chrono::milliseconds(100), all_done)) {
       lock.unlock();
-      if (line.enabled()) watch(line);
-      if (stop.requested()) {
-        cancel();
-        break;  // the threads are joined when they have finished their files
-      }
+      watch();
       lock.lock();
     }
   }
-  line.clear();
+  for (const auto& thread : threads) thread->join();
+  line_.clear();
   bool failed = false;
   for (const Job& job : jobs_) {
     const bool untouched = !job.started && job.failure.empty();
@@ -351,7 +347,7 @@ int FileSeparation::run() {
     failed = failed || untouched || !job.failure.empty();
   }
   write_stats(options_, stats());
-  if (stop.requested()) {
+  if (stop_.requested()) {
     std::fputs("runnel: interrupted; what was separated until then is kept\n", stderr);
     return 1;
   }

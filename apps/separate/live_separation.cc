@@ -113,10 +113,7 @@ void LiveSeparation::start() {
                   [this](const std::stop_token& stop) { run_worker(stop); });
 }
 
-void LiveSeparation::wait() {
-  if (worker_) worker_->join();
-  if (writer_) writer_->join();
-}
+void LiveSeparation::wait() { rt::join_all({&worker_, &writer_}); }
 
 // The worker.
 
@@ -300,6 +297,7 @@ void LiveSeparation::run_writer(const std::stop_token& stop) {
       while (write_block()) {
       }
       measure_output();
+      if (!recording_->alive() && !failed()) tell_owner(failed_);
       if (last) break;
       stems_ring_.reader_wakeup().wait();
     }

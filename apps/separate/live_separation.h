@@ -112,7 +112,7 @@ class LiveSeparation {
   }
   /// The worker has handed over the last stems: playback() can be drained.
   bool separated() const noexcept { return separated_.load(std::memory_order_acquire); }
-  /// The writer cannot go on (e.g. a full disk); wait() says why.
+  /// No stem is recorded any more (e.g. a full disk); what is played goes on.
   bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
   /// After end_input(): returns when everything is written; throws what the writer met.
   void wait();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/failures.h"
 #include "apps/separate/live_meter.h"
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
@@ -85,7 +86,8 @@ class MicSession {
       : options_(options), model_(model), plan_(plan), devices_(choose(system_, options, model)) {
     if (options.record) {
       writer_ = open_writer(options, plan_, plan_.tracks()[0], model, devices_.capture.rate_hz,
-                            devices_.capture.input_channels);
+                            devices_.capture.input_channels,
+                            [this](const std::string& what) { failures_.tell(what); });
     }
     LiveOptions settings = live_options(options, model, devices_.capture.rate_hz);
     settings.meter = is_terminal(stderr);
@@ -109,7 +111,6 @@ class MicSession {
   void open_streams();
   void watch(const rt::StopSignal& stop);
   void finish();
-  std::string device_failure() const;
   rt::DeviceStream* playback() { return devices_.duplex ? capture_.get() : playback_.get(); }
 
   const SeparateOptions& options_;
@@ -117,6 +118,8 @@ class MicSession {
   rt::AudioSystem system_;
   const OutputPlan& plan_;
   const Devices devices_;
+  StatusLine line_;
+  Failures failures_{line_};
   std::unique_ptr<StemWriter> writer_;
   std::unique_ptr<LiveSeparation> live_;
   std::unique_ptr<rt::DeviceStream> playback_;  // null if duplex or nothing is played
@@ -132,18 +135,27 @@ void MicSession::open_streams() {
   }
 }
 
-/// Until the user, --duration, a device or the disk ends it; shows the meter meanwhile.
+/// Until the user, --duration or the input's end, or nothing is left that takes the stems; shows
+/// the meter meanwhile.
 void MicSession::watch(const rt::StopSignal& stop) {
-  StatusLine line;
   LiveMeter meter;
-  while (!stop.requested() && !live_->separated() && !live_->failed()) {
+  bool plays = devices_.plays;
+  bool records = writer_ != nullptr;
+  while (!stop.requested() && !live_->separated() && (plays || records)) {
     stop.wakeup().wait_until_ns(rt::now_ns() + kWatchNs);
-    if (!capture_->alive() || (playback_ && !playback_->alive())) return;
-    if (!line.enabled()) continue;
+    if (!capture_->alive()) break;
+    records = records && !live_->failed();
+    if (playback_ && plays && !playback_->alive()) {
+      failures_.tell(playback_->failure());
+      plays = false;
+    }
+    if (!line_.enabled()) continue;
     const rt::DeviceStream* heard = playback();
     meter.update(*live_, heard ? &heard->io() : nullptr);
-    line.show(meter.text());
+    line_.show(meter.text());
   }
+  line_.clear();
+  if (!capture_->failure().empty()) failures_.tell(capture_->failure());
 }
 
 /// Nothing that is queued is lost: the worker takes it, the writer writes it, the device plays it.
@@ -154,12 +166,7 @@ void MicSession::finish() {
   if (playback() && playback()->alive()) playback()->play_out();
   if (playback_) playback_->stop();
   capture_->stop();
-  live_->wait();  // throws what the writer met
-}
-
-std::string MicSession::device_failure() const {
-  if (!capture_->failure().empty()) return capture_->failure();
-  return playback_ ? playback_->failure() : "";
+  live_->wait();
 }
 
 int MicSession::run() {
@@ -173,7 +180,6 @@ int MicSession::run() {
   capture_->start();
   spdlog::info("worker: {}", live_->grants().summary);
   watch(stop);
-  const std::string failure = device_failure();
   finish();
 
   const std::string where =
@@ -185,8 +191,7 @@ int MicSession::run() {
   stats["mode"] = "mic";
   add_model(stats, options_, model_);
   write_stats(options_, stats);
-  if (!failure.empty()) throw std::runtime_error(failure);
-  return 0;
+  return failures_.any() ? 1 : 0;
 }
 
 }  // namespace

@@ -95,10 +95,10 @@ std::vector<OutputPlan::File> OutputPlan::files_for(const std::string& input,
 
 std::unique_ptr<StemWriter> OutputPlan::open(const Track& track,
                                              const std::vector<std::string>& stems, int rate_hz,
-                                             int channels) const {
+                                             int channels, StemWriter::OnFailure on_failure) const {
   const OutputFormat& format = options_.format;
-  auto writer =
-      std::make_unique<StemWriter>(int(stems.size()), channels, format.clip == ClipMode::kClamp);
+  auto writer = std::make_unique<StemWriter>(
+      int(stems.size()), channels, format.clip == ClipMode::kClamp, std::move(on_failure));
   const rt::FileSinkOptions sink{.rate_hz = rate_hz,
                                  .channels = channels,
                                  .format = format.samples,

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/failures.h"
 #include "apps/separate/live_meter.h"
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
@@ -19,8 +20,8 @@ constexpr std::int64_t kMeterNs = 50'000'000;
 
 /// Until the source, the user, --duration or a failure ends it, and each of them wakes us; shows
 /// the meter meanwhile if there is a terminal.
-void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSignal& stop) {
-  StatusLine line;
+void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSignal& stop,
+           StatusLine& line) {
   LiveMeter meter;
   while (!pump.finished() && !stop.requested() && !live.separated() && !live.failed()) {
     stop.wakeup().wait_until_ns(line.enabled() ? rt::now_ns() + kMeterNs : rt::Wakeup::kNever);
@@ -28,6 +29,7 @@ void watch(LiveSeparation& live, const rt::SourcePump& pump, const rt::StopSigna
     meter.update(live, nullptr);
     line.show(meter.text());
   }
+  line.clear();
 }
 
 }  // namespace
@@ -36,9 +38,12 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
                    const SeparationModel& model) {
   const rt::StopSignal stop;
   const OutputPlan::Track& track = plan.tracks()[0];
-  const auto source = rt::open_source(track.input, options.pipe);
+  const auto source = rt::open_source(track.input, options.pipe, &stop.interrupt());
+  StatusLine line;
+  Failures failures(line);
+  const auto tell = [&](const std::string& what) { failures.tell(what); };
   const auto writer =
-      open_writer(options, plan, track, model, source->rate_hz(), source->channels());
+      open_writer(options, plan, track, model, source->rate_hz(), source->channels(), tell);
 
   LiveOptions live_settings = live_options(options, model, source->rate_hz());
   live_settings.meter = is_terminal(stderr);
@@ -51,10 +56,15 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
   rt::SourcePump pump(
       *source, live.input(),
       {.block_frames = options.block_frames, .realtime = true, .owner = &stop.wakeup()});
-  watch(live, pump, stop);
+  watch(live, pump, stop, line);
   pump.stop();
   live.end_input();
-  live.wait();  // throws what the writer met
+  live.wait();
+  try {
+    pump.rethrow_if_failed();
+  } catch (const std::exception& error) {
+    failures.tell(error.what());
+  }
 
   if (!source->warning().empty()) spdlog::warn("{}", source->warning());
   std::fprintf(options.report(), "%s: %.2f s at 1x, %s\n", describe_output(options, track).c_str(),
@@ -67,12 +77,11 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
   stats["input"]["bad_samples"] = source->bad_samples();
   stats["clipped_samples"] = writer->clipped_samples();
   write_stats(options, stats);
-  pump.rethrow_if_failed();
   if (stop.requested()) {
     std::fputs("runnel: interrupted; what was separated until then is kept\n", stderr);
     return 1;
   }
-  return 0;
+  return failures.any() ? 1 : 0;
 }
 
 }  // namespace runnel::apps

@@ -99,12 +99,16 @@ Subcommand add_separate(CLI::App& root) {
 
 std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const OutputPlan& plan,
                                         const OutputPlan::Track& track,
-                                        const SeparationModel& model, int rate_hz, int channels) {
-  if (!options.to_stdout) return plan.open(track, model.stems, rate_hz, channels);
+                                        const SeparationModel& model, int rate_hz, int channels,
+                                        StemWriter::OnFailure on_failure) {
+  if (!options.to_stdout) {
+    return plan.open(track, model.stems, rate_hz, channels, std::move(on_failure));
+  }
   rt::SampleFormat format = options.output.format.samples;
   if (options.pipe.raw) format = *options.pipe.raw;
   auto writer = std::make_unique<StemWriter>(int(model.stems.size()), channels,
-                                             options.output.format.clip == ClipMode::kClamp);
+                                             options.output.format.clip == ClipMode::kClamp,
+                                             std::move(on_failure));
   writer->add(find_stem(model.stems, options.output.stems[0], "stem"),
               std::make_unique<rt::PipeSink>(rt::PipeSinkOptions{.wav_header = !options.pipe.raw,
                                                                  .rate_hz = rate_hz,

@@ -102,7 +102,8 @@ int separate_mic(const SeparateOptions& options, const OutputPlan& plan,
 /// Opens the sinks for one input: the plan's files, or standard output.
 std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const OutputPlan& plan,
                                         const OutputPlan::Track& track,
-                                        const SeparationModel& model, int rate_hz, int channels);
+                                        const SeparationModel& model, int rate_hz, int channels,
+                                        StemWriter::OnFailure on_failure);
 /// "separated/gtcrn-runnel/meeting/{speech,background}.wav", for messages.
 std::string describe_output(const SeparateOptions& options, const OutputPlan::Track& track);
 /// LiveOptions with what the command line and the model say.

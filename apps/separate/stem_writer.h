@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,11 +32,18 @@ struct OutputFormat {
   }
 };
 
-/// Interleaves stems, known by their number in the model's order, into their sinks. One thread.
+/// Interleaves stems, known by their number in the model's order, into their sinks. A sink that
+/// fails is told of at once; its stem ends there, and the others go on. One thread.
 class StemWriter {
  public:
-  StemWriter(int stems, int channels, bool clamp = false)
-      : channels_(channels), clamp_(clamp), sinks_(std::size_t(stems)) {}
+  /// Gets what the sink threw, on the thread that writes.
+  using OnFailure = std::function<void(const std::string&)>;
+
+  StemWriter(int stems, int channels, bool clamp = false, OnFailure on_failure = {})
+      : channels_(channels),
+        clamp_(clamp),
+        on_failure_(std::move(on_failure)),
+        sinks_(std::size_t(stems)) {}
 
   /// A stem without a sink is thrown away.
   void add(int stem, std::unique_ptr<rt::AudioSink> sink);
@@ -44,22 +52,32 @@ class StemWriter {
   int channels() const noexcept { return channels_; }
   std::int64_t frames() const noexcept { return frames_; }
 
-  /// Throws what the sinks throw.
+  /// False once every sink has failed: what is written then goes nowhere.
+  bool alive() const noexcept;
   void write(const Stems& stems);
   /// Frames of [stems, channels], interleaved.
   void write_interleaved(const float* interleaved, int frames);
   void write_silence(std::int64_t frames);
-  /// Finishes every sink, even if one fails; then rethrows the first failure.
+  /// Finishes every sink, as far as it goes.
   void finish();
   /// Samples that integer formats could not hold.
   std::int64_t clipped_samples() const;
 
  private:
-  void put(std::size_t stem, int frames);
+  struct Sink {
+    std::unique_ptr<rt::AudioSink> sink;  // null: thrown away
+    bool failed = false;
+
+    bool takes_audio() const noexcept { return sink && !failed; }
+  };
+
+  void put(Sink& to, int frames);
+  void fail(Sink& sink, const std::exception& error);
 
   const int channels_;
   const bool clamp_;
-  std::vector<std::unique_ptr<rt::AudioSink>> sinks_;  // of each stem; null: thrown away
+  const OnFailure on_failure_;
+  std::vector<Sink> sinks_;  // of each stem
   std::vector<float> interleaved_;
   std::int64_t frames_ = 0;
 };

@@ -8,8 +8,8 @@
 #include <condition_variable>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 
+#include "apps/failures.h"
 #include "apps/memory_use.h"
 #include "apps/status_line.h"
 #include "apps/subcommand.h"
@@ -21,9 +21,9 @@
 #include "apps/transcribe/transcript_console.h"
 #include "apps/transcribe/transcript_plan.h"
 #include "apps/version.h"
-#include "engine/denormals.h"
 #include "rt/clock.h"
 #include "rt/stop_signal.h"
+#include "rt/worker.h"
 
 namespace runnel::apps {
 namespace {
@@ -43,6 +43,7 @@ struct Job {
   std::string failure;
   std::string warning;
   bool opened = false;
+  bool heard_all = true;  // nothing failed on the way in
   int rate_hz = 0;
   int channels = 0;
   int segments = 0;
@@ -70,33 +71,41 @@ class FileTranscription {
   int run();
 
  private:
+  struct Finishing {
+    FileTranscription& all;
+    ~Finishing() {
+      const std::lock_guard lock(all.mutex_);
+      all.finished_ = true;
+      all.changed_.notify_one();
+    }
+  };
   using Writers = std::vector<std::unique_ptr<TranscriptWriter>>;
 
   void work();
   void transcribe(Job& job);
   void stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
-              const Writers& writers);
+              Writers& writers);
+  void fail(Job& job, const std::string& what);
   Writers open_writers(const Job& job);
-  void cancel();
   void watch();
   void report(const Job& job);
   nlohmann::ordered_json stats() const;
 
+  const rt::StopSignal stop_;  // every source is opened with it
   const TranscribeOptions& options_;
   const SpeechModel& model_;
   const std::unique_ptr<RecordingTranscriber> transcriber_;
   const TranscriptPlan& plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> current_{0};
-  std::atomic<bool> stopped_{false};
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   bool finished_ = false;
-  rt::AudioSource* source_ = nullptr;  // lives while it is not null
 
   std::mutex terminal_mutex_;  // guards line_ and what is printed beside it
   StatusLine line_;
+  Failures failures_{line_};
   const std::int64_t start_ns_ = rt::now_ns();
 };
 
@@ -124,97 +133,85 @@ FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
 
 /// source → 16 kHz mono → transcriber → writers.
 void FileTranscription::stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
-                               const Writers& writers) {
+                               Writers& writers) {
   const auto on_segment = [&](const Segment& segment) {
     {
       const std::lock_guard lock(terminal_mutex_);
       if (!options_.to_files || options_.verbose) line_.clear();
-      for (const auto& writer : writers) writer->segment(segment);
+      for_each_output(
+          writers, [&](TranscriptWriter& writer) { writer.segment(segment); },
+          [&](const std::string& what) { fail(job, what); });
     }
     ++job.segments;
     job.done_ms.store(std::int64_t(1e3 * segment.end), std::memory_order_relaxed);
   };
   const bool is_pipe = rt::is_pipe(job.track->input);
   MonoSource mono(source, models::kSpeechRateHz, is_pipe ? kPipeChunk : kFileChunk);
-  std::exception_ptr failure;
-  while (!stopped_ && !transcription.at_end()) {
+  while (!transcription.at_end() && !writers.empty()) {
     std::span<const float> samples;
     try {
       samples = mono.read();
-    } catch (...) {
-      failure = std::current_exception();  // what came before is transcribed
+    } catch (const std::exception& error) {  // what came before is transcribed
+      job.heard_all = false;
+      fail(job, error.what());
     }
     if (samples.empty()) break;
     transcription.push(samples, on_segment);
     job.done_ms.store(std::int64_t(1e3 * transcription.done_seconds()), std::memory_order_relaxed);
   }
   // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
-  if (is_pipe || !stopped_) transcription.finish(on_segment);
+  const bool goes_on = is_pipe || !stop_.requested();
+  if (goes_on && !writers.empty()) transcription.finish(on_segment);
   job.done_ms.store(std::max<std::int64_t>(job.total_ms, 0), std::memory_order_relaxed);
-  if (failure) std::rethrow_exception(failure);
+}
+
+/// Told at once, while the other outputs and files go on.
+void FileTranscription::fail(Job& job, const std::string& what) {
+  failures_.tell(what);
+  job.failure += (job.failure.empty() ? "" : "; ") + what;
 }
 
 void FileTranscription::transcribe(Job& job) {
   const std::int64_t start_ns = rt::now_ns();
-  const auto source = rt::open_source(job.track->input, options_.pipe);
+  const auto source = rt::open_source(job.track->input, options_.pipe, &stop_.interrupt());
   job.opened = true;
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
   if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
-  {
-    const std::lock_guard lock(mutex_);
-    source_ = source.get();
-    if (stopped_) source->cancel();
-  }
-  const Writers writers = open_writers(job);
+  Writers writers = open_writers(job);
   ClipTranscription transcription(*transcriber_, options_.clips);
-  std::exception_ptr failure;
   try {
     stream(job, *source, transcription, writers);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    source_ = nullptr;
+  } catch (const std::exception& error) {
+    job.heard_all = false;
+    fail(job, error.what());
   }
   job.end = {.summary = transcription.summary(),
              .wall_seconds = seconds_since(start_ns),
-             .complete = !failure && (!stopped_ || rt::is_pipe(job.track->input))};
-  for (const auto& writer : writers) {
-    try {
-      const std::lock_guard lock(terminal_mutex_);
-      line_.clear();
-      writer->finish(job.end);
-    } catch (...) {
-      if (!failure) failure = std::current_exception();
-    }
+             .complete = job.heard_all && (!stop_.requested() || rt::is_pipe(job.track->input))};
+  {
+    const std::lock_guard lock(terminal_mutex_);
+    line_.clear();
+    for_each_output(
+        writers, [&](TranscriptWriter& writer) { writer.finish(job.end); },
+        [&](const std::string& what) { fail(job, what); });
   }
   job.warning = source->warning();
   job.bad_samples = source->bad_samples();
-  if (failure) std::rethrow_exception(failure);
 }
 
 void FileTranscription::work() {
-  engine::flush_denormals();
-  for (std::size_t i = 0; i < jobs_.size() && !stopped_; ++i) {
+  for (std::size_t i = 0; i < jobs_.size() && !stop_.requested(); ++i) {
     current_ = i;
     try {
       transcribe(jobs_[i]);
+    } catch (const rt::Interrupted&) {  // as one that was not begun
+      break;
     } catch (const std::exception& error) {
-      jobs_[i].failure = error.what();
+      fail(jobs_[i], error.what());
     }
     report(jobs_[i]);
   }
-  const std::lock_guard lock(mutex_);
-  finished_ = true;
-  changed_.notify_one();
-}
-
-void FileTranscription::cancel() {
-  const std::lock_guard lock(mutex_);
-  stopped_ = true;
-  if (source_) source_->cancel();
 }
 
 void FileTranscription::watch() {
@@ -242,10 +239,7 @@ void FileTranscription::report(const Job& job) {
   const std::lock_guard lock(terminal_mutex_);
   line_.clear();
   if (!job.warning.empty() && !options_.quiet) spdlog::warn("{}", job.warning);
-  if (!job.failure.empty()) {
-    std::fprintf(stderr, "runnel: %s\n", one_line(job.failure).c_str());
-    return;
-  }
+  if (!job.failure.empty()) return;  // it has been told
   // Where stdout holds the text, only people are told.
   const bool wanted = options_.to_files || options_.verbose || is_terminal(stderr);
   if (options_.quiet || !wanted) return;
@@ -285,22 +279,25 @@ nlohmann::ordered_json FileTranscription::stats() const {
 }
 
 int FileTranscription::run() {
-  const rt::StopSignal stop;
+  rt::Worker worker({.name = "transcribe"}, [this](const std::stop_token&) {
+    const Finishing at_the_end{*this};
+    work();
+  });
   {
-    const std::jthread worker([this] { work(); });
     std::unique_lock lock(mutex_);
-    while (!changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return finished_; })) {
+    const auto done = [&] {
+      return finished_;
+    };  // if the user stops it, when its window is decoded
+    if (!line_.enabled()) changed_.wait(lock, done);
+    while (!changed_.wait_for(lock, std::chrono::milliseconds(100), done)) {
       lock.unlock();
       watch();
-      if (stop.requested()) {
-        cancel();
-        break;  // the worker is joined when its window is decoded
-      }
       lock.lock();
     }
   }
+  worker.join();
   write_stats(options_, stats());
-  if (stop.requested()) {
+  if (stop_.requested()) {
     std::fputs("runnel: interrupted; what was transcribed until then is kept\n", stderr);
     return 1;
   }

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "apps/failures.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "apps/transcribe/live_session.h"
@@ -45,6 +46,8 @@ class LiveRun {
   const TranscribeOptions& options_;
   const SpeechModel& model_;
   const TranscriptPlan& plan_;
+  StatusLine line_;
+  Failures failures_{line_};
   std::mutex printing_;
   const std::shared_ptr<LiveScreen> screen_;
   std::vector<std::unique_ptr<LiveSession>> sessions_;
@@ -58,10 +61,11 @@ LiveRun::LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan,
       screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), takes_escapes(stdout))) {
   for (std::size_t i = 0; i < options.inputs.size(); ++i) {
     const TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
-    auto input = open_live_input(options.inputs[i], options);
+    auto input = open_live_input(options.inputs[i], options, stop_.interrupt());
     auto transcriber = make_live_transcriber(options, model);
-    sessions_.push_back(std::make_unique<LiveSession>(
-        options, info, std::move(input), std::move(transcriber), open_outputs(i, info), printing_));
+    sessions_.push_back(std::make_unique<LiveSession>(options, info, std::move(input),
+                                                      std::move(transcriber), open_outputs(i, info),
+                                                      printing_, failures_));
   }
 }
 
@@ -114,12 +118,10 @@ int LiveRun::run() {
     interrupted = interrupted || is_cut;
   }
   report(interrupted);
-  const bool failed = std::any_of(sessions_.begin(), sessions_.end(),
-                                  [](const auto& session) { return !session->failure().empty(); });
-  return interrupted || failed ? 1 : 0;
+  return interrupted || failures_.any() ? 1 : 0;
 }
 
-/// Statistics, and what went wrong.
+/// Statistics, and what was read over.
 void LiveRun::report(bool interrupted) {
   if (!options_.stats.empty()) {
     nlohmann::ordered_json stats = {{"compute", compute_json(model_)},
@@ -131,7 +133,11 @@ void LiveRun::report(bool interrupted) {
     } else {
       for (const auto& session : sessions_) stats["inputs"].push_back(session->stats());
     }
-    write_stats(options_, stats);
+    try {
+      write_stats(options_, stats);
+    } catch (const std::exception& error) {
+      failures_.tell(error.what());
+    }
   }
   for (const auto& session : sessions_) {
     if (!options_.stats.empty() && !options_.quiet) {
@@ -140,9 +146,6 @@ void LiveRun::report(bool interrupted) {
     }
     if (const std::string warning = session->warning(); !warning.empty()) {
       spdlog::warn("{}", warning);
-    }
-    if (const std::string failure = session->failure(); !failure.empty()) {
-      std::fprintf(stderr, "runnel: %s\n", one_line(failure).c_str());
     }
   }
   if (interrupted)

@@ -28,23 +28,19 @@ class Microphone : public LiveInput {
   void open(rt::AudioRing& ring) override { stream_.emplace(system_, chosen_, &ring, nullptr); }
   void start() override { stream_->start(); }
   bool has_ended() override { return !stream_->alive(); }
-  void stop() override {
-    failure_ = stream_->failure();
-    stream_->stop();
-  }
-  std::string failure() const override { return failure_; }
+  void stop() override { stream_->stop(); }
+  std::string failure() const override { return stream_->failure(); }
 
  private:
   rt::AudioSystem system_;
   const rt::DeviceStreamOptions chosen_;
   std::optional<rt::DeviceStream> stream_;
-  std::string failure_;
 };
 
 class Recording : public LiveInput {
  public:
-  Recording(const std::string& input, const TranscribeOptions& options)
-      : source_(rt::open_source(input, options.pipe)), realtime_(options.live.realtime) {}
+  Recording(const std::string& input, const TranscribeOptions& options, const rt::Interrupt& stop)
+      : source_(rt::open_source(input, options.pipe, &stop)), realtime_(options.live.realtime) {}
 
   int rate_hz() const override { return source_->rate_hz(); }
   int channels() const override { return source_->channels(); }
@@ -59,7 +55,7 @@ class Recording : public LiveInput {
                                         .realtime = realtime_,
                                         .owner = &rt::StopSignal::wakeup()});
   }
-  bool has_ended() override { return pump_->finished(); }
+  bool has_ended() override { return pump_->finished() && !source_->was_cut(); }
   void stop() override { pump_->stop(); }
   std::string warning() const override { return source_->warning(); }
   std::string failure() const override {
@@ -81,9 +77,10 @@ class Recording : public LiveInput {
 }  // namespace
 
 std::unique_ptr<LiveInput> open_live_input(const std::string& input,
-                                           const TranscribeOptions& options) {
+                                           const TranscribeOptions& options,
+                                           const rt::Interrupt& stop) {
   if (input == "mic") return std::make_unique<Microphone>(options.live);
-  return std::make_unique<Recording>(input, options);
+  return std::make_unique<Recording>(input, options, stop);
 }
 
 }  // namespace runnel::apps

@@ -7,6 +7,7 @@
 
 #include "apps/transcribe/transcribe.h"
 #include "rt/audio_ring.h"
+#include "rt/interrupt.h"
 
 namespace runnel::apps {
 
@@ -28,20 +29,21 @@ class LiveInput {
   /// Opens what is to write into `ring`, which has this rate and these channels and outlives it.
   virtual void open(rt::AudioRing& ring) = 0;
   virtual void start() = 0;
-  /// Nothing more will come.
+  /// Nothing more will come, by itself and not because of a stop.
   virtual bool has_ended() = 0;
   /// Ends now. What was read until then is in the ring.
   virtual void stop() = 0;
   /// After stop(): one line on what was read over, or empty …
   virtual std::string warning() const { return {}; }
-  /// … and on why it ended too early; throws nothing.
+  /// … and, once it has ended, on why that was too early; throws nothing.
   virtual std::string failure() const = 0;
   /// Whether Ctrl-C is the usual end.
   virtual bool is_endless() const = 0;
 };
 
-/// `input`: "mic", "-" or a file. Throws std::runtime_error in one line.
+/// `input`: "mic", "-" or a file. `stop` ends reads early. Throws std::runtime_error in one line.
 std::unique_ptr<LiveInput> open_live_input(const std::string& input,
-                                           const TranscribeOptions& options);
+                                           const TranscribeOptions& options,
+                                           const rt::Interrupt& stop);
 
 }  // namespace runnel::apps

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/failures.h"
 #include "apps/transcribe/live_input.h"
 #include "apps/transcribe/live_output.h"
 #include "apps/transcribe/live_stats.h"
@@ -22,11 +23,12 @@ class LiveSession {
  public:
   using Outputs = std::vector<std::unique_ptr<LiveOutput>>;
 
-  /// `printing` is held while anything is printed.
+  /// `printing` is held while anything is printed. Outputs that fail are left out, and an input
+  /// that fails ends: `failures` is told at once, and the rest goes on.
   LiveSession(const TranscribeOptions& options, const TranscriptInfo& info,
               std::unique_ptr<LiveInput> input,
               std::unique_ptr<models::LiveTranscriber> transcriber, Outputs outputs,
-              std::mutex& printing);
+              std::mutex& printing, Failures& failures);
 
   const std::string& name() const noexcept { return info_.input; }
   std::string description() const { return input_->description(); }
@@ -34,27 +36,28 @@ class LiveSession {
   bool notifies() const { return input_->notifies(); }
 
   void start();
-  /// Everything was heard, or the printer cannot go on. Until then call it when main is woken, and
-  /// now and then if the input does not notify.
+  /// Everything was heard, or no output is left. Until then call it when main is woken, and now and
+  /// then if the input does not notify.
   bool is_done();
   /// Ends the input.
   void stop();
-  /// After stop(): what is queued is heard and printed. Throws what the printer met.
+  /// After stop(): what is queued is heard and printed.
   void finish(bool complete);
 
-  /// After finish(), in one line each; empty: none.
+  /// After finish(), in one line; empty: none.
   std::string warning() const { return input_->warning(); }
-  std::string failure() const { return input_->failure(); }
   nlohmann::ordered_json stats() const;
   std::string table() const;
 
  private:
+  void print(const TimedEvent& event);
   void end_input();
 
   const TranscribeOptions& options_;
   const TranscriptInfo info_;
   std::mutex& printing_;
-  const Outputs outputs_;
+  Failures& failures_;
+  Outputs outputs_;  // that have not failed; the printer's, and main's after the end
   LiveStats stats_;
   std::string language_;  // of the last event
   std::unique_ptr<LiveTranscription> path_;

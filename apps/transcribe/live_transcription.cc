@@ -54,10 +54,7 @@ void LiveTranscription::start() {
                   [this](const std::stop_token& stop) { run_worker(stop); });
 }
 
-void LiveTranscription::wait() {
-  if (worker_) worker_->join();
-  if (printer_) printer_->join();
-}
+void LiveTranscription::wait() { rt::join_all({&worker_, &printer_}); }
 
 // The worker.
 

@@ -36,7 +36,7 @@ std::string read_text(const std::string& path) {
 }
 
 Program::Program(const std::vector<std::string>& arguments, const std::string& stdin_file,
-                 long file_limit_bytes) {
+                 long file_limit_bytes, const std::string& faults) {
   std::vector<std::string> words = {RUNNEL_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
@@ -44,6 +44,7 @@ Program::Program(const std::vector<std::string>& arguments, const std::string& s
   argv.push_back(nullptr);
   const std::string out = folder_.file("out");
   const std::string err = folder_.file("err");
+  const std::string met = folder_.file("met-fault");
 
   pid_ = fork();
   if (pid_ < 0) throw std::runtime_error("cannot fork");
@@ -54,6 +55,12 @@ Program::Program(const std::vector<std::string>& arguments, const std::string& s
   if (file_limit_bytes > 0) {
     const rlimit limit = {rlim_t(file_limit_bytes), rlim_t(file_limit_bytes)};
     setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  if (!faults.empty()) {
+    setenv("LD_PRELOAD", RUNNEL_FAULTS_LIBRARY, 1);
+    setenv("RUNNEL_FAULTS", faults.c_str(), 1);
+    setenv("RUNNEL_FAULTS_MET", met.c_str(), 1);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
   }
   execv(argv[0], argv.data());
   _exit(127);
@@ -74,6 +81,8 @@ bool Program::running() {
   if (pid_ > 0 && waitpid(pid_, &status_, WNOHANG) == pid_) pid_ = -1;
   return pid_ > 0;
 }
+
+bool Program::met_fault() const { return std::filesystem::exists(folder_.file("met-fault")); }
 
 std::string Program::err() const { return read_text(folder_.file("err")); }
 

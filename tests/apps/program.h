@@ -37,8 +37,10 @@ struct Outcome {
 class Program {
  public:
   /// `file_limit_bytes`: the largest file that it may write, as on a full disk; 0: no limit.
+  /// `faults`: what the system refuses it, see faults.cc.
   explicit Program(const std::vector<std::string>& arguments,
-                   const std::string& stdin_file = "/dev/null", long file_limit_bytes = 0);
+                   const std::string& stdin_file = "/dev/null", long file_limit_bytes = 0,
+                   const std::string& faults = "");
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -47,6 +49,8 @@ class Program {
   bool running();
   /// What stderr holds so far.
   std::string err() const;
+  /// Whether a fault has occurred.
+  bool met_fault() const;
   Outcome wait();
 
  private:

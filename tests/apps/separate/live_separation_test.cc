@@ -179,7 +179,8 @@ TEST(LiveSeparation, PlaysAtTheRateAndChannelsOfTheDevice) {
 }
 
 TEST(LiveSeparation, AFailingWriterIsTold) {
-  StemWriter writer(2, 1);
+  std::vector<std::string> told;
+  StemWriter writer(2, 1, false, [&](const std::string& what) { told.push_back(what); });
   writer.add(kSpeech, std::make_unique<FullDisk>());
   LiveSeparation live(separators(), kRateHz, 1, {}, &writer);
   SyntheticSource source(kRateHz, 0.5);
@@ -187,7 +188,26 @@ TEST(LiveSeparation, AFailingWriterIsTold) {
   rt::SourcePump pump(source, live.input(), {});
   while (!live.failed()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
   live.end_input();
-  EXPECT_THROW(live.wait(), std::runtime_error);
+  live.wait();
+  EXPECT_EQ(told, std::vector<std::string>{"disk is full"});
+}
+
+TEST(LiveSeparation, AStemThatFailsDoesNotEndTheOther) {
+  std::vector<std::string> told;
+  std::vector<float> background;
+  StemWriter writer(2, 1, false, [&](const std::string& what) { told.push_back(what); });
+  writer.add(kSpeech, std::make_unique<FullDisk>());
+  writer.add(1 - kSpeech, std::make_unique<MemorySink>(background));
+  LiveSeparation live(separators(), kRateHz, 1, {}, &writer);
+  SyntheticSource source(kRateHz, 0.5);
+  live.start();
+  rt::SourcePump pump(source, live.input(), {});
+  while (!pump.finished()) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  live.end_input();
+  live.wait();
+  EXPECT_FALSE(live.failed());
+  EXPECT_EQ(told, std::vector<std::string>{"disk is full"});
+  EXPECT_EQ(std::int64_t(background.size()), source.frames());
 }
 
 TEST(LiveSeparation, TheWorkerDoesNothingButSleepAndWakeThatIsNotRealTimeSafe) {
