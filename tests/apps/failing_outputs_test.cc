@@ -15,6 +15,7 @@ namespace runnel::apps {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Audio;
 using testing::count_lines;
 using ::testing::HasSubstr;
 using testing::noisy_speech;
@@ -26,6 +27,7 @@ using testing::read_wav;
 using testing::TempFolder;
 using testing::write_wav;
 
+constexpr const char* kSentence = "tests/fixtures/speech/sentence.flac";
 constexpr int kRateHz = 16'000;
 constexpr std::chrono::milliseconds kPoll{5};
 
@@ -47,7 +49,7 @@ TEST_P(FailingStem, EndsAloneAndTheOtherIsWhole) {
   std::vector<std::string> arguments = {"separate", folder.file("a.wav"), "-o", folder.file("out"),
                                         "--stats",  folder.file("stats")};
   arguments.insert(arguments.end(), GetParam().flags.begin(), GetParam().flags.end());
-  Program program(arguments, "/dev/null", 0, "write:a/speech:20000");
+  Program program(arguments, "/dev/null", 0, "write:a/speech:5");
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
@@ -64,10 +66,10 @@ INSTANTIATE_TEST_SUITE_P(Separate, FailingStem,
 TEST(FailingOutputs, AFileWhoseOutputFailsIsToldBeforeTheNextOneEnds) {
   const TempFolder folder;
   write_wav(folder.file("a.wav"), noisy_speech(kRateHz, 1, kRateHz));
-  write_wav(folder.file("b.wav"), noisy_speech(8000, 1, 8000 * 1800));
+  write_wav(folder.file("b.wav"), Audio{8000, 1, std::vector<float>(8000 * 1800)});
   Program program(
       {"separate", folder.file("a.wav"), folder.file("b.wav"), "-j", "1", "-o", folder.file("out")},
-      "/dev/null", 0, "write:a/speech:20000");
+      "/dev/null", 0, "write:a/speech:5");
   while (program.running() && program.err().empty()) std::this_thread::sleep_for(kPoll);
   EXPECT_TRUE(program.running());
   EXPECT_THAT(program.err(), HasSubstr("a/speech.wav"));
@@ -79,16 +81,14 @@ class FailingFormat : public ::testing::TestWithParam<Way> {};
 
 TEST_P(FailingFormat, EndsAloneAndTheOthersAreFinished) {
   const TempFolder folder;
-  for (const char* name : {"a.wav", "b.wav"}) {
-    write_wav(folder.file(name), noisy_speech(kRateHz, 1, 3 * kRateHz));
-  }
-  std::vector<std::string> arguments = {"transcribe",         folder.file("a.wav"),
-                                        folder.file("b.wav"), "-f",
-                                        "json,tsv,srt",       "-o",
-                                        folder.path(),        "--stats",
-                                        folder.file("stats"), "--quiet"};
+  for (const char* name : {"a.flac", "b.flac"}) fs::copy_file(kSentence, folder.file(name));
+  std::vector<std::string> arguments = {"transcribe",          folder.file("a.flac"),
+                                        folder.file("b.flac"), "-f",
+                                        "json,tsv,srt",        "-o",
+                                        folder.path(),         "--stats",
+                                        folder.file("stats"),  "--quiet"};
   arguments.insert(arguments.end(), GetParam().flags.begin(), GetParam().flags.end());
-  Program program(arguments, "/dev/null", 0, "write:a.json:300");
+  Program program(arguments, "/dev/null", 0, "write:a.json:2");
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;

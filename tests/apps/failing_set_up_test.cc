@@ -34,7 +34,7 @@ class FailingSetUp : public ::testing::TestWithParam<Way> {
     const Outcome outcome = program.wait();
     const bool met = program.met_fault();
     EXPECT_LE(outcome.exit_code, met ? 1 : 0) << faults << ": " << outcome.err;
-    if (outcome.exit_code != 0) EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+    EXPECT_EQ(count_lines(outcome.err), outcome.exit_code == 0 ? 0 : 1) << outcome.err;
     return met;
   }
 

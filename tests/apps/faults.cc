@@ -1,9 +1,8 @@
 // Preloaded into the program under test: what the system refuses is decided by RUNNEL_FAULTS,
 //
-//   write:TEXT:BYTES  a file whose path holds TEXT takes so many bytes, then the disk is full
-//   thread:K          the K-th thread and all after it
-//   descriptor:K      the K-th descriptor and all after it, as far as the program itself asks
-//   memory:K          the K-th operator new alone
+//   write:TEXT:K   the K-th write, and all after it, to a file whose path holds TEXT: the disk is
+//   full thread:K       the K-th thread and all after it descriptor:K   the K-th descriptor and all
+//   after it, as far as the program itself asks memory:K       the K-th operator new alone
 //
 // and the file named by RUNNEL_FAULTS_MET says that it happened.
 
@@ -75,8 +74,7 @@ bool refused(Kind kind) {
   return true;
 }
 
-bool disk_is_full(int descriptor, std::size_t bytes) {
-  static std::atomic<long> written{0};
+bool disk_is_full(int descriptor) {
   if (fault().kind != Kind::kWrite) return false;
   char link[32];
   char path[4096];
@@ -85,8 +83,7 @@ bool disk_is_full(int descriptor, std::size_t bytes) {
   if (size < 0) return false;
   path[size] = '\0';
   if (std::strstr(path, fault().text) == nullptr) return false;
-  if ((written += long(bytes)) <= fault().number) return false;
-  met();
+  if (!refused(Kind::kWrite)) return false;
   errno = ENOSPC;
   return true;
 }
@@ -98,12 +95,12 @@ extern "C" {
 
 ssize_t write(int descriptor, const void* bytes, std::size_t size) {
   static const auto next = real<ssize_t(int, const void*, std::size_t)>("write");
-  return disk_is_full(descriptor, size) ? -1 : next(descriptor, bytes, size);
+  return disk_is_full(descriptor) ? -1 : next(descriptor, bytes, size);
 }
 
 ssize_t pwrite64(int descriptor, const void* bytes, std::size_t size, off64_t offset) {
   static const auto next = real<ssize_t(int, const void*, std::size_t, off64_t)>("pwrite64");
-  return disk_is_full(descriptor, size) ? -1 : next(descriptor, bytes, size, offset);
+  return disk_is_full(descriptor) ? -1 : next(descriptor, bytes, size, offset);
 }
 
 ssize_t pwrite(int descriptor, const void* bytes, std::size_t size, off_t offset) {

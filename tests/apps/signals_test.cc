@@ -19,6 +19,7 @@ namespace runnel::apps {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Audio;
 using testing::count_lines;
 using ::testing::HasSubstr;
 using testing::noisy_speech;
@@ -141,7 +142,7 @@ TEST(Signals, AHangUpEndsTheJsonOfALiveTranscript) {
 TEST(Signals, CtrlCAfterAnOutputThatCouldNotBeOpenedTouchesNothingThatHasGone) {
   const TempFolder folder;
   write_wav(folder.file("a.wav"), noisy_speech(16000, 1, 1600));
-  write_wav(folder.file("b.wav"), noisy_speech(8000, 1, 8000 * 1800));
+  write_wav(folder.file("b.wav"), Audio{8000, 1, std::vector<float>(8000 * 1800)});
   fs::create_directories(folder.file("out/gtcrn-runnel"));
   write_wav(folder.file("out/a.wav"), noisy_speech(16000, 1, 1));
   fs::rename(folder.file("out/a.wav"),
@@ -159,7 +160,7 @@ TEST(Signals, CtrlCAfterAnOutputThatCouldNotBeOpenedTouchesNothingThatHasGone) {
 TEST(Signals, CtrlCAfterATranscriptThatCouldNotBeOpenedTouchesNothingThatHasGone) {
   const TempFolder folder;
   write_wav(folder.file("a.wav"), noisy_speech(16000, 1, 1600));
-  write_wav(folder.file("b.wav"), noisy_speech(8000, 1, 8000 * 1800));
+  write_wav(folder.file("b.wav"), Audio{8000, 1, std::vector<float>(8000 * 1800)});
   fs::create_directories(folder.file("a.json"));
   Program program({"transcribe", folder.file("a.wav"), folder.file("b.wav"), "-f", "json", "-o",
                    folder.path()});
