@@ -304,10 +304,7 @@ void LiveSeparation::run_writer(const std::stop_token& stop) {
     recording_->finish();
   } catch (...) {
     tell_owner(failed_);
-    try {
-      recording_->finish();  // the other stem may still be whole
-    } catch (...) {          // the first failure is the one to tell
-    }
+    recording_->finish();
     throw;
   }
 }

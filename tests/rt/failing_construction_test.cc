@@ -55,7 +55,7 @@ void sweep(Resource resource, const std::function<void()>& make) {
     }
     EXPECT_TRUE(error.empty() || is_one_line(error)) << error;
     EXPECT_TRUE(met || error.empty()) << error;
-    error = std::string();
+    error = {}, error.shrink_to_fit();
     EXPECT_EQ(live_blocks(), blocks) << "request " << at;
     EXPECT_EQ(open_descriptors(), descriptors) << "request " << at;
     if (!met) return;
@@ -168,7 +168,8 @@ INSTANTIATE_TEST_SUITE_P(
         Construction{"EventQueue",
                      [](const std::string&) {
                        EventQueue<int> queue(8);
-                       const auto producer = queue.producer();
+                       auto producer = queue.producer();
+                       producer.try_push(1);
                      }},
         Construction{"Worker",
                      [](const std::string&) {
