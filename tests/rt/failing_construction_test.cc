@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <functional>
 
-#include "rt/device.h"
 #include "rt/event_queue.h"
 #include "rt/pump.h"
 #include "rt/rescaling_sink.h"
@@ -211,8 +210,7 @@ INSTANTIATE_TEST_SUITE_P(
                        SourcePump pump(source, ring, {.block_frames = 100});
                        pump.stop();
                        pump.rethrow_if_failed();
-                     }},
-        Construction{"AudioSystem", [](const std::string&) { const AudioSystem system; }}),
+                     }}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
