@@ -18,7 +18,7 @@ extern char** environ;
 namespace runnel::apps {
 namespace {
 
-constexpr int kWaitMs = 100;
+constexpr int kOnWaitMs = 100;
 
 struct Pipe {
   int read = -1;
@@ -110,10 +110,10 @@ bool ChildProcess::feed(std::string_view bytes) {
   return true;
 }
 
-void ChildProcess::take_output() {
+void ChildProcess::take_output(int timeout_ms) {
   std::array<pollfd, 2> ends = {pollfd{.fd = out_, .events = POLLIN, .revents = 0},
                                 pollfd{.fd = err_, .events = POLLIN, .revents = 0}};
-  if (poll(ends.data(), ends.size(), kWaitMs) <= 0) return;
+  if (poll(ends.data(), ends.size(), timeout_ms) <= 0) return;
   for (const auto& [index, end, text] :
        {std::tuple{0, &out_, &result_.out}, std::tuple{1, &err_, &result_.err}}) {
     if (ends[std::size_t(index)].revents == 0 || read_some(*end, *text)) continue;
@@ -125,7 +125,7 @@ void ChildProcess::take_output() {
 ChildProcess::Result ChildProcess::wait(const std::function<void()>& on_wait) {
   close_input();
   while (out_ >= 0 || err_ >= 0) {  // poll passes over −1
-    take_output();
+    take_output(on_wait ? kOnWaitMs : -1);
     if (on_wait) on_wait();
   }
   int status = 0;

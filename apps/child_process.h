@@ -35,7 +35,7 @@ class ChildProcess {
 
  private:
   void close_input();
-  void take_output();
+  void take_output(int timeout_ms);  // −1: waits for it
 
   pid_t pid_ = -1;
   int in_ = -1;

@@ -148,15 +148,16 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
   words.insert(words.end(), {"--", url});
   const std::int64_t start_ns = rt::now_ns();
   ChildProcess curl(words);
-  const ChildProcess::Result result = curl.wait([&] {
-    if (!line_.enabled() || options_.quiet || bytes == 0) return;
+  const auto show = [&] {
     const std::int64_t done = std::min(size_of(path), bytes);  // which may be about
     const double wall_s = 1e-9 * double(rt::now_ns() - start_ns);
     const double rate = double(done - old_bytes) / std::max(wall_s, 0.1);
     line_.show(label_ + "/" + name + " " + bar(double(done) / double(bytes), 24) + " " +
                megabytes(done) + " of " + megabytes(bytes) + "  " + megabytes(std::int64_t(rate)) +
                "/s");
-  });
+  };
+  const bool shows = line_.enabled() && !options_.quiet && bytes > 0;
+  const ChildProcess::Result result = curl.wait(shows ? show : std::function<void()>());
   line_.clear();
   if (result.exit_code == 0) return;
   // It cannot resume, or has no more than there is: from the start.

@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kFirstCallbackNs = 5 * kNsPerSecond;  // a Bluetooth device wakes slowly
 constexpr std::int64_t kSilentDriverNs = 2 * kNsPerSecond;
 constexpr std::chrono::seconds kStopPatience{2};
-constexpr std::int64_t kPlayOutPollNs = 5'000'000;
+constexpr std::int64_t kPlayOutPollNs = 5'000'000;  // once, at the end; a callback wakes nobody
 constexpr int kDefaultTargetMs = 20;
 
 static_assert(kInputUnderflow == paInputUnderflow && kInputOverflow == paInputOverflow &&

@@ -24,6 +24,8 @@ namespace {
 
 constexpr double kLeadSeconds = 0.5;  // devices swallow their first milliseconds
 constexpr double kGapSeconds = 1.0;   // more than any round trip
+// A device tells of nothing: neither its callback, which may wake nobody, nor its driver when it
+// dies.
 constexpr std::int64_t kPollNs = 20'000'000;
 
 /// What is played: silence, then per repeat a probe and silence. All frames are in the ring before
