@@ -11,20 +11,20 @@ constexpr int kRateHz = 16'000;
 
 }  // namespace
 
-AcceleratedRun::AcceleratedRun(models::LiveTranscriber& transcriber, OnEvent on_event)
-    : transcriber_(transcriber), on_event_(std::move(on_event)) {}
+AcceleratedRun::AcceleratedRun(models::LiveTranscriber& transcriber, OnEvent on_event, Clock now_ns)
+    : transcriber_(transcriber), on_event_(std::move(on_event)), now_ns_(now_ns) {}
 
 /// `work` gets the callback for its events.
 template <class Work>
 void AcceleratedRun::run_from(std::int64_t begin_ns, const Work& work) {
-  const std::int64_t started_ns = rt::now_ns();
+  const std::int64_t started_ns = now_ns_();
   std::int64_t printing_ns = 0;  // is not the worker's
   work([&](const models::LiveEvent& event) {
-    const std::int64_t now_ns = rt::now_ns();
-    on_event_({.event = event, .emitted_ns = begin_ns + now_ns - started_ns - printing_ns});
-    printing_ns += rt::now_ns() - now_ns;
+    const std::int64_t print_ns = now_ns_();
+    on_event_({.event = event, .emitted_ns = begin_ns + print_ns - started_ns - printing_ns});
+    printing_ns += now_ns_() - print_ns;
   });
-  const std::int64_t took_ns = rt::now_ns() - started_ns - printing_ns;
+  const std::int64_t took_ns = now_ns_() - started_ns - printing_ns;
   busy_ns_ += took_ns;
   free_ns_ = begin_ns + took_ns;
 }

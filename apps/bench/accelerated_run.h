@@ -8,6 +8,7 @@
 #include "apps/transcribe/live_stats.h"
 #include "apps/transcribe/live_transcription.h"
 #include "models/live_transcriber.h"
+#include "rt/clock.h"
 #include "rt/latency.h"
 
 namespace runnel::apps {
@@ -20,7 +21,9 @@ class AcceleratedRun {
  public:
   using OnEvent = std::function<void(const TimedEvent&)>;
 
-  AcceleratedRun(models::LiveTranscriber& transcriber, OnEvent on_event);
+  /// `now_ns`: the clock that computing is measured by.
+  using Clock = std::int64_t (*)();
+  AcceleratedRun(models::LiveTranscriber& transcriber, OnEvent on_event, Clock now_ns = rt::now_ns);
 
   /// The next samples, 16 kHz mono, as one block.
   void push(std::span<const float> block);
@@ -40,6 +43,7 @@ class AcceleratedRun {
 
   models::LiveTranscriber& transcriber_;
   const OnEvent on_event_;
+  const Clock now_ns_;
   std::int64_t samples_ = 0;
   std::int64_t free_ns_ = 0;  // when the last block was done, on the stream's clock
   std::int64_t busy_ns_ = 0;

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/weights.h"
 #include "tests/dsp/signals.h"
+#include "tests/models/goldens.h"
 
 namespace runnel::dsp {
 namespace {
@@ -72,21 +72,23 @@ std::vector<double> plain_frame(const std::vector<float>& samples, int t, int bi
   return mel;
 }
 
-class MelGoldens : public testing::Test {
+class MelGoldens : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists("../shared/goldens/whisper-turbo")) {
-      GTEST_SKIP() << "../shared/goldens is not beside this checkout";
-    }
     SF_INFO info{};
-    SNDFILE* file = sf_open("../shared/goldens/whisper-multilingual/input.wav", SFM_READ, &info);
+    const std::string input = folder("whisper-multilingual") + "/input.wav";
+    SNDFILE* file = sf_open(input.c_str(), SFM_READ, &info);
     ASSERT_TRUE(file != nullptr && info.channels == 1 && info.samplerate == kRate);
     samples_.resize(30 * kRate);
     EXPECT_EQ(sf_readf_float(file, samples_.data(), info.frames), info.frames);
     sf_close(file);
   }
 
-  /// expected: [bins, 3000 / every].
+  static std::string folder(const std::string& name) {
+    return models::testing::golden(GetParam(), name).string();
+  }
+
+  /// expected: [3000 / every, bins].
   void compare(int bins, int every, const std::vector<float>& expected) {
     const Result result = run(bins, samples_, {4000});
     ASSERT_EQ(result.frames(), 3000);
@@ -95,8 +97,7 @@ class MelGoldens : public testing::Test {
     double largest = 0, sum = 0;
     for (int t = 0; t < 3000; t += every) {
       for (int band = 0; band < bins; ++band) {
-        const double error =
-            std::abs(scaled[t * bins + band] - expected[band * (3000 / every) + t / every]);
+        const double error = std::abs(scaled[t * bins + band] - expected[t / every * bins + band]);
         largest = std::max(largest, error);
         sum += error;
       }
@@ -108,16 +109,19 @@ class MelGoldens : public testing::Test {
   std::vector<float> samples_;
 };
 
-TEST_F(MelGoldens, EightyBandsEqualTheReference) {
-  const auto expected =
-      engine::Weights::open("../shared/goldens/whisper-multilingual/expected.safetensors");
-  compare(80, 1, expected.floats("log_mel", {80, 3000}));
+INSTANTIATE_TEST_SUITE_P(, MelGoldens, testing::ValuesIn(models::testing::golden_sets()),
+                         models::testing::set_name);
+
+TEST_P(MelGoldens, EightyBandsEqualTheReference) {
+  compare(80, 1, models::testing::expected_log_mel(folder("whisper-multilingual")));
 }
 
-TEST_F(MelGoldens, HundredTwentyEightBandsEqualTheReference) {
-  const auto expected =
-      engine::Weights::open("../shared/goldens/whisper-turbo/expected.safetensors");
-  compare(128, 25, expected.floats("log_mel_every25", {128, 120}));
+TEST_P(MelGoldens, HundredTwentyEightBandsEqualTheReference) {
+  const auto columns =
+      models::testing::expected_tensor(folder("whisper-turbo"), "log_mel_every25").values;
+  std::vector<float> rows(columns.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i % 120 * 128 + i / 120] = columns[i];
+  compare(128, 25, rows);
 }
 
 TEST(LogMel, EqualsItsDefinitionFromTheReflectedStartToTheZerosAfterTheEnd) {

@@ -10,6 +10,7 @@
 #include "models/gtcrn/network.h"
 #include "models/gtcrn/weights.h"
 #include "models/separator.h"
+#include "tests/models/goldens.h"
 #include "tests/models/test_audio.h"
 
 namespace runnel::models {
@@ -21,19 +22,45 @@ using testing::noise;
 using testing::read_mono;
 using testing::run;
 
-const fs::path kPublic = "../shared/weights/gtcrn-dns3";
+struct Reference {
+  std::string name;
+  fs::path weights;
+  fs::path input;
+  fs::path expected;  // of goldens, or a recording
 
-class PublicGtcrn : public ::testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    if (!fs::exists(kPublic)) GTEST_SKIP() << kPublic << " is not beside this checkout";
-  }
+  friend void PrintTo(const Reference& r, std::ostream* out) { *out << r.name; }
 };
 
-TEST_P(PublicGtcrn, StreamEqualsTheReferenceImplementation) {
-  const auto weights = gtcrn::load(kPublic / GetParam());
-  const auto mix = read_mono("../shared/audio/gtcrn/mix.wav");
-  const auto expected = read_mono(kPublic / "expected_mix_enh_zeropad.wav");
+/// Our weights in PyTorch and in safetensors form, and the public ones where they are there.
+std::vector<Reference> references() {
+  const fs::path own = testing::golden("Own", "gtcrn-runnel");
+  std::vector<Reference> all;
+  for (const auto& [name, weights] :
+       {std::pair<const char*, fs::path>{"OwnTar", own / "gtcrn.tar"},
+        {"OwnFolder", "assets/models/gtcrn-runnel"},
+        {"OwnSafetensors", "assets/models/gtcrn-runnel/model.safetensors"}}) {
+    all.push_back({name, weights, own / "input.wav", own});
+  }
+  const fs::path shared = "../shared/weights/gtcrn-dns3";
+  if (!fs::exists(shared)) return all;
+  for (const auto& [name, file] : {std::pair{"PublicTar", "model_trained_on_dns3.tar"},
+                                   {"PublicFolder", ""},
+                                   {"PublicSafetensors", "model.safetensors"}}) {
+    all.push_back({name, shared / file, "../shared/audio/gtcrn/mix.wav",
+                   shared / "expected_mix_enh_zeropad.wav"});
+  }
+  return all;
+}
+
+class GtcrnReference : public ::testing::TestWithParam<Reference> {};
+
+TEST_P(GtcrnReference, IsWhatTheStreamGives) {
+  const Reference& reference = GetParam();
+  const auto weights = gtcrn::load(reference.weights);
+  const auto mix = read_mono(reference.input.string());
+  const auto expected = fs::is_directory(reference.expected)
+                            ? testing::expected_tensor(reference.expected, "speech").values
+                            : read_mono(reference.expected.string());
   for (int chunk : {1, 7, 160, 4096, int(mix.size())}) {
     Separator separator(weights, {.rate_hz = 16000, .channels = 1, .max_chunk = chunk});
     const auto out = run(separator, {mix}, chunk).speech[0];
@@ -42,9 +69,8 @@ TEST_P(PublicGtcrn, StreamEqualsTheReferenceImplementation) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(EachFormat, PublicGtcrn,
-                         ::testing::Values("", "model.safetensors", "model_trained_on_dns3.tar"),
-                         [](const auto& info) { return "Format" + std::to_string(info.index); });
+INSTANTIATE_TEST_SUITE_P(, GtcrnReference, ::testing::ValuesIn(references()),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(EmbeddedGtcrn, StreamEqualsItsTrainingCode) {
   const auto noisy = read_mono("tests/fixtures/gtcrn/noisy.wav"),

@@ -5,6 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+#include <tuple>
+
 #include "models/whisper/live.h"
 #include "tests/models/test_audio.h"
 #include "tests/models/whisper_goldens.h"
@@ -12,28 +16,25 @@
 namespace runnel::models::whisper {
 namespace {
 
-class LiveWhisper : public ::testing::TestWithParam<LivePolicy> {
+/// A set of goldens, a policy.
+class LiveWhisper : public ::testing::TestWithParam<std::tuple<std::string, LivePolicy>> {
  protected:
-  static void SetUpTestSuite() {
-    const auto folder = testing::golden("whisper-multilingual");
-    if (folder.empty()) return;
-    model_ = testing::load_model(folder, engine::Precision::kFloat32);
-    audio_ = models::testing::read_mono(folder / "input.wav");
-  }
-  static void TearDownTestSuite() { model_.reset(); }
-  void SetUp() override {
-    if (!model_) GTEST_SKIP() << "no ../shared/goldens in this clone";
+  static std::shared_ptr<const Model> load(const std::filesystem::path& folder) {
+    static std::map<std::filesystem::path, std::shared_ptr<const Model>> loaded;
+    auto& model = loaded[folder];
+    if (!model) model = testing::load_model(folder, engine::Precision::kFloat32);
+    return model;
   }
 
   std::vector<LiveEvent> run(std::size_t chunk, std::size_t samples) const {
     DecodeOptions decode;
     decode.max_tokens = 8;
     decode.language = "en";
-    LiveTranscriberOptions options{.policy = GetParam()};
+    LiveTranscriberOptions options{.policy = policy_};
     options.step = 2;
     options.compression_ratio_threshold.reset();
     options.no_speech_threshold.reset();
-    LiveTranscriber live(make_live_recogniser(model_, decode, GetParam()), make_energy_detector(),
+    LiveTranscriber live(make_live_recogniser(model_, decode, policy_), make_energy_detector(),
                          options);
     std::vector<LiveEvent> events;
     const auto keep = [&](const LiveEvent& event) { events.push_back(event); };
@@ -45,13 +46,20 @@ class LiveWhisper : public ::testing::TestWithParam<LivePolicy> {
     return events;
   }
 
-  static std::shared_ptr<const Model> model_;
-  static std::vector<float> audio_;
+  const LivePolicy policy_ = std::get<1>(GetParam());
+  const std::filesystem::path folder_ =
+      testing::golden(std::get<0>(GetParam()), "whisper-multilingual");
+  const std::shared_ptr<const Model> model_ = load(folder_);
+  const std::vector<float> audio_ = models::testing::read_mono(folder_ / "input.wav");
 };
-std::shared_ptr<const Model> LiveWhisper::model_;
-std::vector<float> LiveWhisper::audio_;
-INSTANTIATE_TEST_SUITE_P(Policies, LiveWhisper,
-                         ::testing::Values(LivePolicy::kLocalAgreement, LivePolicy::kAlignAtt));
+INSTANTIATE_TEST_SUITE_P(
+    , LiveWhisper,
+    ::testing::Combine(::testing::ValuesIn(testing::golden_sets()),
+                       ::testing::Values(LivePolicy::kLocalAgreement, LivePolicy::kAlignAtt)),
+    [](const auto& info) {
+      return std::get<0>(info.param) +
+             (std::get<1>(info.param) == LivePolicy::kAlignAtt ? "AlignAtt" : "LocalAgreement");
+    });
 
 TEST_P(LiveWhisper, GivesTheSameEventsForAnyChunks) {
   const auto expected = run(1 << 20, 80'000);
@@ -88,11 +96,11 @@ TEST_P(LiveWhisper, CommittedWordsKeepTheirTokensTimesAndProbabilities) {
 TEST_P(LiveWhisper, ALanguageThatTheModelDoesNotHaveIsRefused) {
   DecodeOptions decode;
   decode.language = "xx";
-  EXPECT_THROW(make_live_recogniser(model_, decode, GetParam()), std::invalid_argument);
+  EXPECT_THROW(make_live_recogniser(model_, decode, policy_), std::invalid_argument);
 }
 
 TEST_P(LiveWhisper, TheLanguageIsDetectedWhereNoneIsGiven) {
-  const auto recogniser = make_live_recogniser(model_, {}, GetParam());
+  const auto recogniser = make_live_recogniser(model_, {}, policy_);
   recogniser->push(audio_);
   recogniser->finish();
   const Hypothesis heard = recogniser->recognise({.begin = 0,
@@ -100,8 +108,7 @@ TEST_P(LiveWhisper, TheLanguageIsDetectedWhereNoneIsGiven) {
                                                   .prompt = {},
                                                   .committed = {},
                                                   .last = true});
-  const auto expected =
-      testing::expected_json(testing::golden("whisper-multilingual")).at("detect_language");
+  const auto expected = testing::expected_json(folder_).at("detect_language");
   EXPECT_EQ(heard.language, expected.at("language"));
   EXPECT_NEAR(heard.language_probability, expected.at("probability"), 5e-3);
 }

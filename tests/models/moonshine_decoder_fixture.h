@@ -1,4 +1,4 @@
-// The reference's small Moonshine models of ../shared/goldens, as the decoder takes them.
+// The reference's small Moonshine models of the goldens, as the decoder takes them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,12 +19,6 @@ namespace runnel::models::moonshine::testing {
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream file(path);
   return nlohmann::json::parse(file);
-}
-
-/// One of the two cases; empty if this clone has no goldens.
-inline std::filesystem::path golden(const std::string& name) {
-  const std::filesystem::path folder = "../shared/goldens/moonshine-streaming-" + name;
-  return std::filesystem::exists(folder / "expected.json") ? folder : std::filesystem::path();
 }
 
 /// What the decoder needs of a case, without the encoder's part.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "tests/models/goldens.h"
 #include "tests/models/moonshine_decoder_fixture.h"
 #include "tests/rt/realtime_guard.h"
 
@@ -16,7 +17,6 @@ namespace {
 using engine::ComputeConfig;
 using engine::Precision;
 using testing::DecoderModel;
-using testing::golden;
 using testing::Listener;
 using testing::reference_runs;
 using testing::ReferenceRun;
@@ -28,21 +28,18 @@ ComputeConfig all_in(Precision precision, int threads = 2) {
 std::vector<int> tokens_of(const Pass& pass) { return {pass.tokens.begin(), pass.tokens.end()}; }
 int limit_of(const ReferenceRun& run) { return int(run.tokens.size()); }
 
-class MoonshineDecoder : public ::testing::TestWithParam<const char*> {
+/// A set of goldens, and the case's name after "moonshine-streaming-".
+class MoonshineDecoder : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
-  void SetUp() override {
-    folder_ = golden(GetParam());
-    if (folder_.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
-    runs_ = reference_runs(folder_);
-  }
   const ReferenceRun& longest() const {
     return *std::max_element(runs_.begin(), runs_.end(), [](const auto& a, const auto& b) {
       return a.text_tokens().size() < b.text_tokens().size();
     });
   }
 
-  std::filesystem::path folder_;
-  std::vector<ReferenceRun> runs_;
+  const std::filesystem::path folder_ = models::testing::golden(
+      std::get<0>(GetParam()), "moonshine-streaming-" + std::get<1>(GetParam()));
+  const std::vector<ReferenceRun> runs_ = reference_runs(folder_);
 };
 
 TEST_P(MoonshineDecoder, DecodesAsTheReferenceInFloat32OnEveryInstructionSet) {
@@ -405,8 +402,13 @@ TEST_P(MoonshineDecoder, AHeadThatIsTheEmbeddingIsKeptOnce) {
   EXPECT_EQ(a, b);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, MoonshineDecoder, ::testing::Values("square", "nonsquare"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(, MoonshineDecoder,
+                         ::testing::Combine(::testing::ValuesIn(models::testing::golden_sets()),
+                                            ::testing::Values("square", "nonsquare")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) +
+                                  (std::get<1>(info.param) == "square" ? "Square" : "Nonsquare");
+                         });
 
 TEST(AttentionPeak, IsWhereTheWeightLies) {
   std::vector<float> weights(100, 0.0f);

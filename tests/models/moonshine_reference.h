@@ -1,4 +1,4 @@
-// Moonshine models with the reference's outputs: the fixture, and the goldens where they are there.
+// Moonshine models with the reference's outputs: the fixture and the goldens.
 #pragma once
 
 #include <filesystem>
@@ -56,12 +56,21 @@ inline Reference fixture_reference() {
   return {kFixture, "", models::testing::expected_tensor(kFixture, "input").values};
 }
 
+/// Both cases of each set of goldens.
+inline std::vector<std::filesystem::path> golden_folders() {
+  std::vector<std::filesystem::path> folders;
+  for (const std::string& set : models::testing::golden_sets()) {
+    for (const char* name : {"moonshine-streaming-square", "moonshine-streaming-nonsquare"}) {
+      folders.push_back(models::testing::golden(set, name));
+    }
+  }
+  return folders;
+}
+
 /// The fixture's, then those of the goldens.
 inline std::vector<Reference> references() {
   std::vector<Reference> all{fixture_reference()};
-  for (const char* name : {"moonshine-streaming-square", "moonshine-streaming-nonsquare"}) {
-    const std::filesystem::path folder = models::testing::golden(name);
-    if (folder.empty()) continue;
+  for (const std::filesystem::path& folder : golden_folders()) {
     for (const char* input : {"5s", "short"}) {
       all.push_back({folder, std::string(input) + ".",
                      models::testing::read_mono(

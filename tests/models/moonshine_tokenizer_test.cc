@@ -8,6 +8,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "tests/models/moonshine_reference.h"
+
 namespace runnel::models::moonshine {
 namespace {
 
@@ -37,10 +39,7 @@ TEST(MoonshineTokenizer, EncodesAndDecodesAsTheReference) {
 }
 
 TEST(MoonshineTokenizer, EncodesAsTheGoldens) {
-  for (const char* name : {"square", "nonsquare"}) {
-    const std::filesystem::path folder =
-        std::string("../shared/goldens/moonshine-streaming-") + name;
-    if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no ../shared/goldens in this clone";
+  for (const std::filesystem::path& folder : testing::golden_folders()) {
     const Tokenizer tokenizer = Tokenizer::from_folder(folder, 512);
     const json expected = read(folder / "expected.json");
     for (const json& sample : expected["tokenizer_samples"]) {

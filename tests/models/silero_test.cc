@@ -16,6 +16,7 @@
 #include "engine/isa.h"
 #include "models/silero/network.h"
 #include "models/vad.h"
+#include "tests/models/goldens.h"
 #include "tests/models/test_audio.h"
 #include "tests/rt/realtime_guard.h"
 
@@ -25,8 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::noise;
 using testing::read_mono;
-
-const fs::path kPublic = "../shared/weights/silero-vad-16k";
 
 struct NamedTensor {
   std::string name;
@@ -185,35 +184,61 @@ std::vector<float> probabilities(SpeechDetector& detector, std::vector<float> sa
   return result;
 }
 
-TEST(PublicSilero, EqualsItsExpectedProbabilities) {
-  if (!fs::exists(kPublic)) GTEST_SKIP() << kPublic << " is not beside this checkout";
-  const auto expected = nlohmann::json::parse(std::ifstream(kPublic / "expected_jfk.json"))
-                            .at("probabilities")
-                            .get<std::vector<double>>();
-  for (const fs::path& path : {kPublic, kPublic / "model.safetensors"}) {
+struct Reference {
+  std::string name;
+  fs::path folder;  // with model.safetensors
+  std::string recording;
+  fs::path expected;  // of goldens, or a JSON file
+
+  std::vector<float> probabilities() const {
+    if (fs::is_directory(expected)) {
+      return testing::expected_tensor(expected, "probabilities").values;
+    }
+    return nlohmann::json::parse(std::ifstream(expected)).at("probabilities");
+  }
+  friend void PrintTo(const Reference& r, std::ostream* out) { *out << r.name; }
+};
+
+/// Our weights, and the public ones where they are there.
+std::vector<Reference> references() {
+  const fs::path own = testing::golden("Own", "vad-runnel");
+  std::vector<Reference> all = {
+      {"Own", "assets/models/vad-runnel", (own / "input.wav").string(), own}};
+  const fs::path shared = "../shared/weights/silero-vad-16k";
+  if (fs::exists(shared)) {
+    all.push_back({"Public", shared, "../shared/audio/jfk.wav", shared / "expected_jfk.json"});
+  }
+  return all;
+}
+
+class SileroReference : public ::testing::TestWithParam<Reference> {};
+INSTANTIATE_TEST_SUITE_P(, SileroReference, ::testing::ValuesIn(references()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(SileroReference, HasTheseProbabilities) {
+  const std::vector<float> expected = GetParam().probabilities();
+  for (const fs::path& path : {GetParam().folder, GetParam().folder / "model.safetensors"}) {
     const auto detector = load_silero_detector(path);
-    const auto found = probabilities(*detector, read_mono("../shared/audio/jfk.wav"));
+    const auto found = probabilities(*detector, read_mono(GetParam().recording));
     ASSERT_EQ(found.size(), expected.size());
     double largest = 0;
     for (std::size_t i = 0; i < found.size(); ++i) {
-      largest = std::max(largest, std::abs(found[i] - expected[i]));
+      largest = std::max(largest, std::abs(double(found[i]) - expected[i]));
     }
     RecordProperty("largest", std::to_string(largest * 1e6) + "e-6");
     EXPECT_LE(largest, 5e-6);
   }
 }
 
-TEST(PublicSilero, FindsSpeechInARecording) {
-  if (!fs::exists(kPublic)) GTEST_SKIP() << kPublic << " is not beside this checkout";
-  const auto share = [](const std::string& path) {
+TEST_P(SileroReference, FindsSpeechInARecording) {
+  for (const std::string& path :
+       {GetParam().recording, std::string("assets/demo/noisy-speech.wav")}) {
     int loud = 0;
-    const auto detector = load_silero_detector(kPublic);
+    const auto detector = load_silero_detector(GetParam().folder);
     const auto found = probabilities(*detector, read_mono(path));
     for (const float p : found) loud += p >= 0.5f;
-    return double(loud) / double(found.size());
-  };
-  EXPECT_GT(share("../shared/audio/beckett.wav"), 0.2);
-  EXPECT_GT(share("assets/demo/noisy-speech.wav"), 0.2);
+    EXPECT_GT(double(loud) / double(found.size()), 0.2) << path;
+  }
 }
 
 TEST(Silero, EqualsThePublishedStepsOnEveryIsaWithRandomWeights) {

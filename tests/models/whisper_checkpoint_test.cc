@@ -119,10 +119,13 @@ TEST(WhisperCheckpoint, LoadsAFolder) {
   }
 }
 
-TEST(WhisperCheckpoint, LoadsTheGoldensWithEitherTokenizer) {
+class WhisperGoldens : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(, WhisperGoldens, ::testing::ValuesIn(testing::golden_sets()),
+                         testing::set_name);
+
+TEST_P(WhisperGoldens, LoadWithEitherTokenizer) {
   for (const std::string& name : kGoldenNames) {
-    const fs::path folder = golden(name);
-    if (folder.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
+    const fs::path folder = golden(GetParam(), name);
     const Checkpoint checkpoint = load_checkpoint(folder);
     const json generation = json::parse(read_file(folder / "generation_config.json"));
     EXPECT_EQ(json(checkpoint.generation.suppress_tokens), generation["suppress_tokens"]);
@@ -131,10 +134,9 @@ TEST(WhisperCheckpoint, LoadsTheGoldensWithEitherTokenizer) {
   }
 }
 
-TEST(WhisperCheckpoint, DefaultsAreThoseThatPublicFilesName) {
+TEST_P(WhisperGoldens, NameTheDefaultsAsPublicFilesDo) {
   for (const std::string& name : kGoldenNames) {
-    const fs::path folder = golden(name);
-    if (folder.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
+    const fs::path folder = golden(GetParam(), name);
     const Checkpoint checkpoint = load_checkpoint(folder);
     const auto defaults = default_generation(checkpoint.config, *checkpoint.tokenizer);
     EXPECT_EQ(defaults.suppress_tokens, checkpoint.generation.suppress_tokens) << name;
@@ -185,9 +187,9 @@ TEST_F(WhisperFolder, ReadsTheSameAsAGgmlFileOfTheSameWeights) {
 }
 
 TEST_F(WhisperFolder, OfAGoldenReadsTheSameAsItsGgmlFile) {
-  const fs::path multilingual = golden("whisper-multilingual");
-  if (multilingual.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
-  expect_same_as_ggml(multilingual, folder_ / "ggml.bin");
+  for (const std::string& set : testing::golden_sets()) {
+    expect_same_as_ggml(golden(set, "whisper-multilingual"), folder_ / "ggml.bin");
+  }
 }
 
 TEST_F(WhisperFolder, GgmlFilesHaveOpenAisDefaults) {

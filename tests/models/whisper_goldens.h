@@ -1,4 +1,4 @@
-// The reference outputs of ../shared/goldens, where they are there.
+// Whisper models of the goldens.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,7 +16,8 @@ using models::testing::expected_json;
 using models::testing::expected_tensor;
 using models::testing::ExpectedTensor;
 using models::testing::golden;
-using models::testing::kGoldens;
+using models::testing::golden_sets;
+using models::testing::set_name;
 
 /// The case's model with everything in one precision.
 inline std::shared_ptr<const Model> load_model(const std::filesystem::path& folder,

@@ -36,27 +36,8 @@ Difference difference(std::span<const float> a, std::span<const float> b) {
   return d;
 }
 
-/// The reference's log-mel [bins, 3000] as [3000, bins].
-std::vector<float> reference_mel(const std::filesystem::path& folder) {
-  const auto mel = expected_tensor(folder, "log_mel");
-  const int bins = int(mel.shape[0]), frames = int(mel.shape[1]);
-  std::vector<float> rows(mel.values.size());
-  for (int t = 0; t < frames; ++t) {
-    for (int b = 0; b < bins; ++b) {
-      rows[std::size_t(t * bins + b)] = mel.values[std::size_t(b * frames + t)];
-    }
-  }
-  return rows;
-}
-
-class WhisperNetwork : public ::testing::Test {
+class WhisperNetwork : public ::testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override {
-    folder_ = golden("whisper-multilingual");
-    if (folder_.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
-    mel_ = reference_mel(folder_);
-  }
-
   Session encoded(Precision precision, int hypotheses = 1) {
     Session session(load_model(folder_, precision), hypotheses);
     session.encode({mel_.data(), 3000, 80, 80});
@@ -73,11 +54,13 @@ class WhisperNetwork : public ::testing::Test {
     return difference(rows.values, found);
   }
 
-  std::filesystem::path folder_;
-  std::vector<float> mel_;
+  const std::filesystem::path folder_ = golden(GetParam(), "whisper-multilingual");
+  const std::vector<float> mel_ = models::testing::expected_log_mel(folder_);
 };
+INSTANTIATE_TEST_SUITE_P(, WhisperNetwork, ::testing::ValuesIn(testing::golden_sets()),
+                         testing::set_name);
 
-TEST_F(WhisperNetwork, EncodesAsTheReferenceInFloat32) {
+TEST_P(WhisperNetwork, EncodesAsTheReferenceInFloat32) {
   const Session session = encoded(Precision::kFloat32);
   EXPECT_LT(encoder_difference(session).largest, 1e-4);
   double norm = 0;
@@ -89,14 +72,14 @@ TEST_F(WhisperNetwork, EncodesAsTheReferenceInFloat32) {
   EXPECT_NEAR(std::sqrt(norm), expected, 1e-3);
 }
 
-TEST_F(WhisperNetwork, EncodesNearTheReferenceInReducedPrecision) {
+TEST_P(WhisperNetwork, EncodesNearTheReferenceInReducedPrecision) {
   // All-bfloat16 arithmetic of the reference is 4e-2 off (goldens/README.md); rows have RMS 1.
   EXPECT_LT(encoder_difference(encoded(Precision::kFloat16)).largest, 1e-2);
   EXPECT_LT(encoder_difference(encoded(Precision::kBFloat16)).largest, 8e-2);
   EXPECT_LT(encoder_difference(encoded(Precision::kInt8)).rms, 5e-2);
 }
 
-TEST_F(WhisperNetwork, GivesTheReferencesLogitsStepByStepAndAtOnce) {
+TEST_P(WhisperNetwork, GivesTheReferencesLogitsStepByStepAndAtOnce) {
   const auto expected = expected_tensor(folder_, "teacher_forced_logits");
   const auto json = expected_json(folder_)["teacher_forced"];
   const std::vector<int> prompt = json["prompt"], ids = json["ids"];
@@ -125,7 +108,7 @@ TEST_F(WhisperNetwork, GivesTheReferencesLogitsStepByStepAndAtOnce) {
   check(15, 2);
 }
 
-TEST_F(WhisperNetwork, HypothesesShareTheirPastAndDoNotDisturbEachOther) {
+TEST_P(WhisperNetwork, HypothesesShareTheirPastAndDoNotDisturbEachOther) {
   Session session = encoded(Precision::kFloat32, 3);
   const std::vector<int> prompt = {50258, 50259, 50359, 50363};
   const auto alone = [&](std::initializer_list<int> tokens) {
@@ -144,7 +127,7 @@ TEST_F(WhisperNetwork, HypothesesShareTheirPastAndDoNotDisturbEachOther) {
   EXPECT_LT(difference(rows.row(2), ad).largest, 1e-3);
 }
 
-TEST_F(WhisperNetwork, PicksTheReferencesTokensInReducedPrecisionWhereTheMarginIsLarge) {
+TEST_P(WhisperNetwork, PicksTheReferencesTokensInReducedPrecisionWhereTheMarginIsLarge) {
   const auto json = expected_json(folder_)["greedy_no_timestamps"];
   const std::vector<int> prompt = json["prompt"], tokens = json["tokens"];
   const std::vector<double> margins = json["margins"];
@@ -171,7 +154,7 @@ TEST_F(WhisperNetwork, PicksTheReferencesTokensInReducedPrecisionWhereTheMarginI
   }
 }
 
-TEST_F(WhisperNetwork, AlignmentRowsAreDistributions) {
+TEST_P(WhisperNetwork, AlignmentRowsAreDistributions) {
   Session session = encoded(Precision::kFloat32, 2);
   session.keep_alignment(true);
   const std::vector<int> prompt = {50258, 50259, 50359, 50363};
@@ -233,10 +216,9 @@ TEST(WhisperModel, SessionsShareTheWeightsAndAddTheirCachesOnly) {
   EXPECT_EQ(last(a), first) << "another session's window showed";
 }
 
-TEST(WhisperModel, TurboAndEnglishShapesMatchTheReference) {
+TEST_P(WhisperNetwork, TurboAndEnglishShapesMatchTheReference) {
   for (const char* name : {"whisper-turbo", "whisper-en"}) {
-    const auto folder = golden(name);
-    if (folder.empty()) GTEST_SKIP() << "no ../shared/goldens in this clone";
+    const auto folder = golden(GetParam(), name);
     const auto model = load_model(folder, Precision::kFloat32);
     EXPECT_EQ(model->config().vocab_size, expected_json(folder)["vocab_size"]);
     Session session(model);

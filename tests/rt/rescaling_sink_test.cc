@@ -25,6 +25,7 @@ using testing::TempFolder;
 constexpr int kRateHz = 44'100;
 
 struct Kind {
+  const char* title;
   const char* file;
   SampleFormat format;
   double tolerance;  // of a sample
@@ -87,11 +88,12 @@ TEST_P(RescalingSinkOf, TurnsAllOfItDownByItsPeak) {
   expect_only_file();
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, RescalingSinkOf,
-                         ::testing::Values(Kind{"a.wav", SampleFormat::kInt16, 1.0 / 32768},
-                                           Kind{"a.flac", SampleFormat::kInt24, 1.0 / 8388608},
-                                           Kind{"a.wav", SampleFormat::kFloat32, 1e-7}),
-                         [](const auto& info) { return "Kind" + std::to_string(info.index); });
+INSTANTIATE_TEST_SUITE_P(
+    Formats, RescalingSinkOf,
+    ::testing::Values(Kind{"Int16Wav", "a.wav", SampleFormat::kInt16, 1.0 / 32768},
+                      Kind{"Int24Flac", "a.flac", SampleFormat::kInt24, 1.0 / 8388608},
+                      Kind{"FloatWav", "a.wav", SampleFormat::kFloat32, 1e-7}),
+    [](const auto& info) { return std::string(info.param.title); });
 
 TEST(RescalingSink, EncodesMp3AnewFromExactSamples) {
   const TempFolder folder;

@@ -29,9 +29,9 @@ using testing::run;
 using testing::TempFolder;
 using testing::write_wav;
 
-constexpr const char* kFolder = "../shared/goldens/htdemucs";
-constexpr const char* kPackage = "../shared/goldens/htdemucs/dc4c2161-d079d2ef.th";
-constexpr const char* kBag = "../shared/goldens/htdemucs/htdemucs_golden.yaml";
+constexpr const char* kFolder = "tests/goldens/htdemucs";
+constexpr const char* kPackage = "tests/goldens/htdemucs/30918f64-b9e92a00.th";
+constexpr const char* kBag = "tests/goldens/htdemucs/htdemucs_golden.yaml";
 constexpr const char* kStems[] = {"drums", "bass", "other", "vocals"};
 constexpr int kRateHz = 44'100;
 constexpr std::chrono::milliseconds kPoll{5};
@@ -45,10 +45,6 @@ double worst_difference(const std::vector<float>& a, const std::vector<float>& b
 
 class SeparateHtdemucs : public ::testing::Test {
  protected:
-  void SetUp() override {
-    if (!fs::exists(kPackage)) GTEST_SKIP() << kPackage << " is not here";
-  }
-
   std::string make(const std::string& name, const Audio& audio) const {
     write_wav(folder_.file(name), audio);
     return folder_.file(name);
@@ -332,8 +328,7 @@ TEST(SeparateModels, AModelThatIsNotHereSaysHowToGetIt) {
 
 // Both architectures have .th packages: what is inside tells them apart.
 TEST(SeparateModels, APackageOfGtcrnIsNotDemucs) {
-  const std::string package = "../shared/weights/gtcrn-dns3/model_trained_on_dns3.tar";
-  if (!fs::exists(package)) GTEST_SKIP() << package << " is not here";
+  const std::string package = "tests/goldens/gtcrn-runnel/gtcrn.tar";
   const TempFolder folder;
   fs::copy_file(package, folder.file("model.th"));
   write_wav(folder.file("a.wav"), noisy_speech(16'000, 1, 1000));

@@ -80,7 +80,12 @@ TEST_P(SeparateFormats, KeepsRateChannelsLengthAndTheSumOfTheStems) {
 INSTANTIATE_TEST_SUITE_P(All, SeparateFormats,
                          ::testing::Values(Format{16000, 1, 16001}, Format{48000, 2, 48123},
                                            Format{44100, 1, 30000}, Format{8000, 1, 5000},
-                                           Format{16000, 1, 1}));
+                                           Format{16000, 1, 1}),
+                         [](const auto& info) {
+                           return std::to_string(info.param.frames) + "FramesOf" +
+                                  std::to_string(info.param.channels) + "ChannelsAt" +
+                                  std::to_string(info.param.rate_hz) + "Hz";
+                         });
 
 TEST_F(Separate, WritesTheAskedForFormatsAndNames) {
   const std::string input = make("a.wav", noisy_speech(16000, 1, 4000));

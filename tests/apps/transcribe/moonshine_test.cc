@@ -24,7 +24,7 @@ using testing::Outcome;
 using testing::read_text;
 using testing::run;
 
-const std::string kModel = "../shared/goldens/moonshine-streaming-square";
+const std::string kModel = "tests/goldens/moonshine-streaming-square";
 const std::string kWhisper = "tests/fixtures/whisper";
 
 /// Voices for a detector: two seconds of bursts, then 0.7 s of next to nothing, again and again.
@@ -58,7 +58,6 @@ std::vector<json> events_from(const std::string& text, const std::string& source
 class TranscribeMoonshine : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(kModel)) GTEST_SKIP() << "no ../shared/goldens in this clone";
     testing::write_wav(speech_, talk(16000, 1, 11));
     testing::write_wav(other_, talk(22050, 2, 5));
   }

@@ -1,4 +1,4 @@
-// `runnel transcribe` on files and pipes, with the small random model of ../shared: its text is
+// `runnel transcribe` on files and pipes, with the goldens' small random model: its text is
 // noise, but always the same.
 
 #include <gmock/gmock.h>
@@ -29,14 +29,11 @@ using testing::run;
 using testing::TempFolder;
 using testing::write_wav;
 
-constexpr const char* kModel = "../shared/goldens/whisper-multilingual";
-constexpr const char* kSpeech = "../shared/goldens/whisper-multilingual/input.wav";
+constexpr const char* kModel = "tests/goldens/whisper-multilingual";
+constexpr const char* kSpeech = "tests/goldens/whisper-multilingual/input.wav";
 
 class Transcribe : public ::testing::Test {
  protected:
-  void SetUp() override {
-    if (!fs::exists(fs::path(kModel) / "model.safetensors")) GTEST_SKIP() << "no ../shared/goldens";
-  }
   std::string make(const std::string& name, const Audio& audio) const {
     write_wav(folder_.file(name), audio);
     return folder_.file(name);
