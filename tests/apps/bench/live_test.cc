@@ -73,7 +73,7 @@ TEST_F(BenchLive, GivesTheSixFiguresAndTheErrorsAsTableAndJson) {
   EXPECT_FALSE(file.at("timeline").at("speech").empty());
 }
 
-TEST_F(BenchLive, AcceleratedGivesTheSameEventsInLessTime) {
+TEST_F(BenchLive, AcceleratedGivesTheSameEventsForTheSameFile) {
   write("names.tsv", "other\tnothing\ninput\tAsk not what your country can do for you.\n");
   const Outcome outcome = run(arguments(
       {kAudio, kAudio, "--accelerated", "--reference", folder_.file("names.tsv"), "--json", "-"}));
