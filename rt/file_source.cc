@@ -71,7 +71,9 @@ struct FileSource::File {
     return {.name = path,
             .rate_hz = info.samplerate,
             .channels = info.channels,
-            .frames = info.frames >= SF_COUNT_MAX ? -1 : std::int64_t(info.frames)};
+            .frames = info.frames >= SF_COUNT_MAX ? -1 : std::int64_t(info.frames),
+            .is_float = (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_FLOAT ||
+                        (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_DOUBLE};
   }
 
   std::string path;

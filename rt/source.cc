@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <stdexcept>
 #include <system_error>
+#include <vector>
+
+#include "engine/clean_samples.h"
 
 namespace runnel::rt {
 namespace {
@@ -44,19 +46,24 @@ class NamedPipeSource : private OpenPipe, public PipeSource {
 
 std::string AudioSource::warning() const {
   std::string text = damage_;
-  if (bad_samples_ > 0) {
-    if (!text.empty()) text += "; ";
-    text += std::to_string(bad_samples_) + " samples were not finite numbers and became 0";
+  const auto add = [&](const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
+  if (bad_samples_ > 0) add(bad_samples_text(bad_samples_));
+  const std::string peak = std::to_string(int(scale_.peak()));
+  if (gain_ != 1) {
+    add("floats at the scale of 16-bit samples (peak " + peak + ") were divided by 32768");
+  } else if (scale_.is_16_bit()) {
+    add("floats belong within 1; these look like 16-bit samples (peak " + peak +
+        "), to be divided by 32768");
   }
   return text.empty() ? text : name() + ": " + text;
 }
 
 void AudioSource::repair(float* samples, std::int64_t count) noexcept {
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (std::isfinite(samples[i])) continue;
-    samples[i] = 0;
-    ++bad_samples_;
+  if (is_float()) scale_.add(samples, count);
+  if (gain_ != 1) {
+    for (std::int64_t i = 0; i < count; ++i) samples[i] *= gain_;
   }
+  bad_samples_ += copy_clean(samples, count, samples);
 }
 
 bool is_pipe(const std::string& path_or_dash) noexcept {
@@ -66,9 +73,38 @@ bool is_pipe(const std::string& path_or_dash) noexcept {
          !S_ISDIR(status.st_mode) && !S_ISBLK(status.st_mode);
 }
 
+namespace {
+
+constexpr int kScaleSeconds = 10;
+constexpr int kScaleFrames = 4096;  // of a read
+
+/// Whether the first seconds of floats are at the scale of 16-bit samples.
+bool starts_at_16_bit(AudioSource& source) {
+  std::vector<float> samples(std::size_t(kScaleFrames) * std::size_t(source.channels()));
+  try {
+    for (std::int64_t left = std::int64_t(kScaleSeconds) * source.rate_hz(); left > 0;) {
+      const int got = source.read(samples.data(), kScaleFrames);
+      if (got == 0) break;
+      left -= got;
+    }
+  } catch (const std::exception&) {  // who reads it for its samples will meet it
+  }
+  return source.scale().is_16_bit();
+}
+
+}  // namespace
+
 std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash, const PipeFormat& pipe,
                                          const Interrupt* stop) {
-  if (!is_pipe(path_or_dash)) return std::make_unique<FileSource>(path_or_dash, stop);
+  if (!is_pipe(path_or_dash)) {
+    auto source = std::make_unique<FileSource>(path_or_dash, stop);
+    // It is opened twice: nothing has to be sought in the one that is read.
+    if (source->is_float()) {
+      FileSource again(path_or_dash, stop);
+      if (starts_at_16_bit(again)) source->take_as_16_bit();
+    }
+    return source;
+  }
   if (path_or_dash != "-" && path_or_dash != "/dev/stdin") {
     return std::make_unique<NamedPipeSource>(path_or_dash, pipe, stop);
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "rt/float_scale.h"
 #include "rt/interrupt.h"
 #include "rt/wav_header.h"
 
@@ -18,6 +19,7 @@ struct SourceFormat {
   int rate_hz = 0;
   int channels = 0;
   std::int64_t frames = -1;  // −1: unknown until the end
+  bool is_float = false;     // as it is stored
 };
 
 /// Reads interleaved float frames until the end. One thread, except where it says otherwise.
@@ -30,6 +32,8 @@ class AudioSource {
   int channels() const noexcept { return format_.channels; }
   /// As announced by the header; −1 if unknown. More or fewer may come: see warning().
   std::int64_t frames() const noexcept { return format_.frames; }
+  /// Whether it is stored in floats, which may be at another scale.
+  bool is_float() const noexcept { return format_.is_float; }
 
   /// Fills up to `max_frames` frames; returns how many, 0 only at the end. Whatever could be read
   /// is handed out first; then a read error throws std::runtime_error in one line that names the
@@ -40,8 +44,12 @@ class AudioSource {
   /// Whether cancel() or an interrupt ended it, and not its own end. Read's thread.
   bool was_cut() const noexcept { return was_cut_; }
 
-  /// NaN and infinite samples, replaced by 0.
+  /// Samples that no model can take, and that were changed (engine/clean_samples.h).
   std::int64_t bad_samples() const noexcept { return bad_samples_; }
+  /// Of what was read so far, as it is stored.
+  const FloatScale& scale() const noexcept { return scale_; }
+  /// From now on samples are divided by 32768; warning() says so.
+  void take_as_16_bit() noexcept { gain_ = FloatScale::kSixteenBit; }
   /// One line about what was wrong with the audio but could be read over; empty if nothing was.
   std::string warning() const;
 
@@ -56,7 +64,7 @@ class AudioSource {
     }
     return was_cut_;
   }
-  /// Replaces NaN and infinities by 0 and counts them.
+  /// Cleans samples, and counts those that were not (engine/clean_samples.h).
   void repair(float* samples, std::int64_t count) noexcept;
 
   SourceFormat format_;
@@ -67,6 +75,8 @@ class AudioSource {
   std::atomic<bool> cancelled_{false};
   bool was_cut_ = false;
   std::int64_t bad_samples_ = 0;
+  FloatScale scale_;
+  float gain_ = 1;
 };
 
 /// A wav, flac, ogg or mp3 file (what libsndfile reads), of any rate and channel count.

@@ -74,8 +74,8 @@ LiveRunTotals run_accelerated(const std::string& path, const LiveBenchModel& mod
   const auto source = rt::open_source(path);
   MonoSource mono(*source, kRateHz, kReadFrames);
   AcceleratedRun run(*transcriber, on_event);
-  for (auto samples = mono.read(); !samples.empty(); samples = mono.read()) {
-    while (!samples.empty()) {
+  for (auto piece = mono.read(); piece.cols > 0; piece = mono.read()) {
+    for (std::span<const float> samples = piece.row(0); !samples.empty();) {
       const auto n = std::min<std::size_t>(samples.size(), kBlockFrames);
       run.push(samples.first(n));
       samples = samples.subspan(n);
@@ -193,8 +193,8 @@ std::vector<float> read_speech(const std::string& path) {
   const auto source = rt::open_source(path);
   MonoSource mono(*source, kRateHz, kReadFrames);
   std::vector<float> samples;
-  for (auto piece = mono.read(); !piece.empty(); piece = mono.read()) {
-    samples.insert(samples.end(), piece.begin(), piece.end());
+  for (auto piece = mono.read(); piece.cols > 0; piece = mono.read()) {
+    samples.insert(samples.end(), piece.row(0).begin(), piece.row(0).end());
   }
   return samples;
 }

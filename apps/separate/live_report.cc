@@ -4,6 +4,7 @@
 
 #include "apps/text.h"
 #include "apps/version.h"
+#include "engine/clean_samples.h"
 #include "models/separator.h"
 
 namespace runnel::apps {
@@ -30,6 +31,7 @@ nlohmann::json counters_json(const LiveSeparation& live, const rt::DeviceStream*
                          {"model_steps", counters.model_steps},
                          {"worker_turns", counters.worker_turns},
                          {"events_lost", counters.events_lost},
+                         {"bad_samples", counters.bad_samples},
                          {"deadline_misses", live.delays().reaction.stats().deadline_misses},
                          {"underruns", 0},
                          {"xruns", 0}};
@@ -150,6 +152,7 @@ std::string live_summary(const LiveSeparation& live, const rt::DeviceStream* pla
       " algorithmic; " + compute_text(live) + "; " + std::to_string(drops) + " frames dropped, " +
       std::to_string(live.delays().reaction.stats().deadline_misses) + " deadline misses";
   if (playback) text += ", " + std::to_string(playback->io().counters().underruns) + " underruns";
+  if (counters.bad_samples > 0) text += "; " + bad_samples_text(counters.bad_samples);
   return text;
 }
 

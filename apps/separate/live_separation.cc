@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "engine/clean_samples.h"
 #include "rt/arrival_timer.h"
 #include "rt/clock.h"
 
@@ -162,13 +163,16 @@ void LiveSeparation::separate_input(const std::stop_token& stop) {
 /// Puts the block's channels into rows of planar_ from column `at` on.
 void LiveSeparation::copy_block(const rt::AudioRing::Block& block, int at) noexcept {
   const auto first = int(block.first.size() / std::size_t(channels_));
+  std::int64_t bad = 0;
   for (int i = 0; i < block.frames; ++i) {
     const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
                                    : block.second.data() + std::ptrdiff_t(i - first) * channels_;
     for (int c = 0; c < channels_; ++c) {
-      planar_[std::size_t(c) * std::size_t(most_frames()) + std::size_t(at + i)] = frame[c];
+      planar_[std::size_t(c) * std::size_t(most_frames()) + std::size_t(at + i)] =
+          clean_sample(frame[c], bad);
     }
   }
+  bad_samples_.fetch_add(bad, kRelaxed);
 }
 
 /// One worker step: allocates, locks and logs nothing. Returns the frames taken. A model that fell
@@ -358,7 +362,8 @@ LiveCounters LiveSeparation::counters() const noexcept {
           .silence_frames = silence_frames_.load(kRelaxed),
           .model_steps = model_steps_.load(kRelaxed),
           .worker_turns = worker_turns_.load(kRelaxed),
-          .events_lost = meter_events_.dropped() + hand_overs_.dropped()};
+          .events_lost = meter_events_.dropped() + hand_overs_.dropped(),
+          .bad_samples = bad_samples_.load(kRelaxed)};
 }
 
 rt::WorkerGrants LiveSeparation::grants() const {

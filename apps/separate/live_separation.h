@@ -77,6 +77,7 @@ struct LiveCounters {
   std::int64_t model_steps = 0;
   std::int64_t worker_turns = 0;
   std::int64_t events_lost = 0;
+  std::int64_t bad_samples = 0;  // changed, since no model can take them (engine/clean_samples.h)
 };
 
 /// One chunk's way, in the order of the functions below:
@@ -188,7 +189,7 @@ class LiveSeparation {
 
   LiveDelays delays_;
   std::atomic<std::int64_t> input_frames_{0}, written_frames_{0}, silence_frames_{0};
-  std::atomic<std::int64_t> worker_turns_{0}, model_steps_{0};
+  std::atomic<std::int64_t> worker_turns_{0}, model_steps_{0}, bad_samples_{0};
   std::atomic<bool> input_ended_{false};
   std::atomic<bool> separated_{false};  // released by the worker after its last write
   std::atomic<bool> failed_{false};

@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -35,6 +36,19 @@ constexpr int kPipeChunk = 1600;  // somebody may be waiting for the text
 
 double seconds_since(std::int64_t start_ns) { return 1e-9 * double(rt::now_ns() - start_ns); }
 
+/// What one lane of an input became: its channels' mean, or one of them.
+struct Part {
+  TranscriptPlan::Track track;
+  int channel = 0;  // from 1; 0: the mean
+  int segments = 0;
+  TranscriptEnd end;
+
+  double rtf() const {
+    const double duration = end.summary.duration;
+    return duration > 0 ? end.wall_seconds / duration : 0.0;
+  }
+};
+
 /// One input on its way. The worker writes; the main thread reads what is atomic.
 struct Job {
   const TranscriptPlan::Track* track = nullptr;
@@ -46,26 +60,18 @@ struct Job {
   bool heard_all = true;  // nothing failed on the way in
   int rate_hz = 0;
   int channels = 0;
-  int segments = 0;
   std::int64_t bad_samples = 0;
-  TranscriptEnd end;
-
-  double rtf() const {
-    const double duration = end.summary.duration;
-    return duration > 0 ? end.wall_seconds / duration : 0.0;
-  }
+  double replaced_seconds = 0;  // in which a channel was heard in the mean's place
+  std::vector<Part> parts;      // of each lane, once it is opened
 };
 
 class FileTranscription {
  public:
   FileTranscription(const TranscribeOptions& options, const TranscriptPlan& plan,
                     const SpeechModel& model)
-      : options_(options),
-        model_(model),
-        transcriber_(make_recording_transcriber(options, model)),
-        plan_(plan),
-        jobs_(plan_.tracks().size()) {
+      : options_(options), model_(model), plan_(plan), jobs_(plan_.tracks().size()) {
     for (std::size_t i = 0; i < jobs_.size(); ++i) jobs_[i].track = &plan_.tracks()[i];
+    transcribers_.push_back(make_recording_transcriber(options, model));  // or what it throws
   }
 
   int run();
@@ -80,13 +86,17 @@ class FileTranscription {
     }
   };
   using Writers = std::vector<std::unique_ptr<TranscriptWriter>>;
+  struct Lane {
+    std::unique_ptr<ClipTranscription> transcription;
+    Writers writers;
+  };
 
   void work();
   void transcribe(Job& job);
-  void stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
-              Writers& writers);
+  void stream(Job& job, MonoSource& mono, std::vector<Lane>& lanes);
+  std::vector<Lane> open_lanes(Job& job, int count);
+  Writers open_writers(const Job& job, int lane);
   void fail(Job& job, const std::string& what);
-  Writers open_writers(const Job& job);
   void watch();
   void report(const Job& job);
   nlohmann::ordered_json stats() const;
@@ -94,7 +104,7 @@ class FileTranscription {
   const rt::StopSignal stop_;  // every source is opened with it
   const TranscribeOptions& options_;
   const SpeechModel& model_;
-  const std::unique_ptr<RecordingTranscriber> transcriber_;
+  std::vector<std::unique_ptr<RecordingTranscriber>> transcribers_;  // one a lane
   const TranscriptPlan& plan_;
   std::vector<Job> jobs_;
   std::atomic<std::size_t> current_{0};
@@ -109,13 +119,40 @@ class FileTranscription {
   const std::int64_t start_ns_ = rt::now_ns();
 };
 
-FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
-  const TranscriptInfo info = transcript_info(options_, model_, job.track->input);
-  Writers writers = plan_.open(*job.track, info, options_.layout);
+/// And the job's parts.
+std::vector<FileTranscription::Lane> FileTranscription::open_lanes(Job& job, int count) {
+  std::vector<Lane> lanes;
+  if (options_.channel.each) {
+    std::vector<TranscriptPlan::Track> tracks;
+    for (int i = 0; i < count; ++i) {
+      tracks.push_back(TranscriptPlan::of_channel(*job.track, options_.channel.channel(i)));
+    }
+    check_outputs(options_, plan_, tracks);
+  }
+  for (int i = 0; i < count; ++i) {
+    const int channel = options_.channel.channel(i);
+    const bool is_own = options_.channel.each;
+    job.parts.push_back(
+        {.track = is_own ? TranscriptPlan::of_channel(*job.track, channel) : *job.track,
+         .channel = channel,
+         .end = {}});
+    if (i == int(transcribers_.size())) {
+      transcribers_.push_back(make_recording_transcriber(options_, model_));
+    }
+    lanes.push_back(
+        {std::make_unique<ClipTranscription>(*transcribers_[std::size_t(i)], options_.clips),
+         open_writers(job, i)});
+  }
+  return lanes;
+}
+
+FileTranscription::Writers FileTranscription::open_writers(const Job& job, int lane) {
+  const TranscriptInfo info = transcript_info(options_, model_, job.track->input, lane);
+  Writers writers = plan_.open(job.parts[std::size_t(lane)].track, info, options_.layout);
   const bool to_people = options_.formats.empty() || (options_.to_files && options_.verbose);
   if (to_people) {
     TextOutput output = TextOutput::standard_output();
-    if (jobs_.size() > 1) {
+    if (jobs_.size() > 1 && lane == 0) {
       const std::lock_guard lock(terminal_mutex_);
       line_.clear();
       output.write((job.track == &plan_.tracks()[0] ? "" : "\n") + one_line(job.track->input) +
@@ -131,37 +168,45 @@ FileTranscription::Writers FileTranscription::open_writers(const Job& job) {
   return writers;
 }
 
-/// source → 16 kHz mono → transcriber → writers.
-void FileTranscription::stream(Job& job, rt::AudioSource& source, ClipTranscription& transcription,
-                               Writers& writers) {
-  const auto on_segment = [&](const Segment& segment) {
-    {
-      const std::lock_guard lock(terminal_mutex_);
-      if (!options_.to_files || options_.verbose) line_.clear();
-      for_each_output(
-          writers, [&](TranscriptWriter& writer) { writer.segment(segment); },
-          [&](const std::string& what) { fail(job, what); });
-    }
-    ++job.segments;
-    job.done_ms.store(std::int64_t(1e3 * segment.end), std::memory_order_relaxed);
+/// source → 16 kHz mono, or each channel → transcriber → writers.
+void FileTranscription::stream(Job& job, MonoSource& mono, std::vector<Lane>& lanes) {
+  const auto on_segment_of = [&](std::size_t lane) {
+    return [&, lane](const Segment& segment) {
+      {
+        const std::lock_guard lock(terminal_mutex_);
+        if (!options_.to_files || options_.verbose) line_.clear();
+        for_each_output(
+            lanes[lane].writers, [&](TranscriptWriter& writer) { writer.segment(segment); },
+            [&](const std::string& what) { fail(job, what); });
+      }
+      ++job.parts[lane].segments;
+      job.done_ms.store(std::int64_t(1e3 * segment.end), std::memory_order_relaxed);
+    };
   };
-  const bool is_pipe = rt::is_pipe(job.track->input);
-  MonoSource mono(source, models::kSpeechRateHz, is_pipe ? kPipeChunk : kFileChunk);
-  while (!transcription.at_end() && !writers.empty()) {
-    std::span<const float> samples;
+  const auto has_writers = [&] {
+    return std::any_of(lanes.begin(), lanes.end(),
+                       [](const Lane& lane) { return !lane.writers.empty(); });
+  };
+  while (!lanes[0].transcription->at_end() && has_writers()) {
+    MatrixView<const float> samples;
     try {
       samples = mono.read();
     } catch (const std::exception& error) {  // what came before is transcribed
       job.heard_all = false;
       fail(job, error.what());
     }
-    if (samples.empty()) break;
-    transcription.push(samples, on_segment);
-    job.done_ms.store(std::int64_t(1e3 * transcription.done_seconds()), std::memory_order_relaxed);
+    if (samples.cols == 0) break;
+    for (std::size_t i = 0; i < lanes.size(); ++i) {
+      lanes[i].transcription->push(samples.row(int(i)), on_segment_of(i));
+    }
+    job.done_ms.store(std::int64_t(1e3 * lanes[0].transcription->done_seconds()),
+                      std::memory_order_relaxed);
   }
   // What a pipe brought before Ctrl-C cannot come again; the rest of a file can.
-  const bool goes_on = is_pipe || !stop_.requested();
-  if (goes_on && !writers.empty()) transcription.finish(on_segment);
+  const bool goes_on = rt::is_pipe(job.track->input) || !stop_.requested();
+  for (std::size_t i = 0; i < lanes.size() && goes_on && has_writers(); ++i) {
+    lanes[i].transcription->finish(on_segment_of(i));
+  }
   job.done_ms.store(std::max<std::int64_t>(job.total_ms, 0), std::memory_order_relaxed);
 }
 
@@ -178,26 +223,32 @@ void FileTranscription::transcribe(Job& job) {
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
   if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
-  Writers writers = open_writers(job);
-  ClipTranscription transcription(*transcriber_, options_.clips);
+  const bool is_pipe = rt::is_pipe(job.track->input);
+  MonoSource mono(*source, models::kSpeechRateHz, is_pipe ? kPipeChunk : kFileChunk,
+                  options_.channel);
+  std::vector<Lane> lanes = open_lanes(job, mono.lanes());
   try {
-    stream(job, *source, transcription, writers);
+    stream(job, mono, lanes);
   } catch (const std::exception& error) {
     job.heard_all = false;
     fail(job, error.what());
   }
-  job.end = {.summary = transcription.summary(),
-             .wall_seconds = seconds_since(start_ns),
-             .complete = job.heard_all && (!stop_.requested() || rt::is_pipe(job.track->input))};
-  {
+  const bool complete = job.heard_all && (!stop_.requested() || is_pipe);
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    TranscriptEnd& end = job.parts[i].end;
+    end = {.summary = lanes[i].transcription->summary(),
+           .wall_seconds = seconds_since(start_ns),
+           .complete = complete,
+           .level = mono.mix().level(int(i))};
     const std::lock_guard lock(terminal_mutex_);
     line_.clear();
     for_each_output(
-        writers, [&](TranscriptWriter& writer) { writer.finish(job.end); },
+        lanes[i].writers, [&](TranscriptWriter& writer) { writer.finish(end); },
         [&](const std::string& what) { fail(job, what); });
   }
-  job.warning = source->warning();
-  job.bad_samples = source->bad_samples();
+  job.warning = mono.mix().warning(source->name(), source->warning());
+  job.bad_samples = source->bad_samples() + mono.mix().bad_samples();
+  job.replaced_seconds = mono.mix().replaced_seconds();
 }
 
 void FileTranscription::work() {
@@ -239,34 +290,48 @@ void FileTranscription::report(const Job& job) {
   const std::lock_guard lock(terminal_mutex_);
   line_.clear();
   if (!job.warning.empty() && !options_.quiet) spdlog::warn("{}", job.warning);
-  if (!job.failure.empty()) return;  // it has been told
+  if (options_.quiet || !job.failure.empty()) return;  // a failure has been told
   // Where stdout holds the text, only people are told.
   const bool wanted = options_.to_files || options_.verbose || is_terminal(stderr);
-  if (options_.quiet || !wanted) return;
   const bool stdout_is_free = options_.to_files && options_.stats != "-";
-  const models::Summary& summary = job.end.summary;
-  std::fprintf(stdout_is_free ? stdout : stderr,
-               "%s: %s s of audio in %s s, RTF %s, language %s (%s)\n",
-               describe(*job.track).c_str(), fixed(summary.duration, 2).c_str(),
-               fixed(job.end.wall_seconds, 2).c_str(), fixed(job.rtf(), 4).c_str(),
-               summary.language.empty() ? "unknown" : summary.language.c_str(),
-               fixed(summary.language_probability, 2).c_str());
+  for (const Part& part : job.parts) {
+    if (part.segments == 0 && part.end.complete) {
+      const std::string channel =
+          options_.channel.each ? ", channel " + std::to_string(part.channel) : "";
+      spdlog::warn("{}{}: {}", one_line(job.track->input), channel, nothing_heard(part.end));
+    }
+    if (!wanted) continue;
+    const models::Summary& summary = part.end.summary;
+    std::fprintf(stdout_is_free ? stdout : stderr,
+                 "%s: %s s of audio in %s s, RTF %s, language %s (%s)\n",
+                 describe(part.track).c_str(), fixed(summary.duration, 2).c_str(),
+                 fixed(part.end.wall_seconds, 2).c_str(), fixed(part.rtf(), 4).c_str(),
+                 summary.language.empty() ? "unknown" : summary.language.c_str(),
+                 fixed(summary.language_probability, 2).c_str());
+  }
   std::fflush(stdout);
 }
 
 nlohmann::ordered_json FileTranscription::stats() const {
   using nlohmann::ordered_json;
   ordered_json files = ordered_json::array();
-  for (const Job& job : jobs_) {
+  const auto add = [&](const Job& job, const Part& part) {
     ordered_json outputs = ordered_json::array();
-    for (const auto& file : job.track->files) outputs.push_back(file.string());
-    ordered_json file = {{"input", job.track->input},      {"outputs", outputs},
-                         {"failure", job.failure},         {"warning", job.warning},
-                         {"rate_hz", job.rate_hz},         {"channels", job.channels},
-                         {"bad_samples", job.bad_samples}, {"segments", job.segments}};
-    file.update(end_json(job.end));
+    for (const auto& file : part.track.files) outputs.push_back(file.string());
+    ordered_json file = {
+        {"input", job.track->input},      {"outputs", outputs},
+        {"failure", job.failure},         {"warning", job.warning},
+        {"rate_hz", job.rate_hz},         {"channels", job.channels},
+        {"bad_samples", job.bad_samples}, {"loudest_channel_seconds", job.replaced_seconds},
+        {"segments", part.segments}};
+    if (part.channel > 0) file["channel"] = part.channel;
+    file.update(end_json(part.end));
     if (!job.opened || !job.failure.empty()) file["complete"] = false;
     files.push_back(std::move(file));
+  };
+  for (const Job& job : jobs_) {
+    for (const Part& part : job.parts) add(job, part);
+    if (job.parts.empty()) add(job, {.track = *job.track, .end = {}});
   }
   return {{"versions", version_json()},
           {"mode", "files"},

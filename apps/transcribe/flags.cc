@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <optional>
@@ -23,6 +24,7 @@ constexpr const char* kExamples = R"(Examples:
   runnel transcribe *.wav -m turbo -f srt,json -o out   several files, weights loaded once
   runnel transcribe film.wav -m small -l de --task translate -f vtt -o .
   runnel transcribe song.flac -m base -f lrc --highlight-words -o .
+  runnel transcribe call.wav --channel each -f srt      who said what: a file a channel
   ffmpeg -v error -i talk.mkv -f wav - | runnel transcribe - -m ggml-base-q5_1.bin
   runnel transcribe a.wav --random-weights turbo --stats stats.json   a benchmark
 
@@ -58,6 +60,18 @@ std::optional<double> optional_number(const std::string& option, const std::stri
 
 bool is_stream(const std::string& input) { return input == "-"; }
 
+ChannelChoice parse_channel(const std::string& text) {
+  if (text == "mix") return {};
+  if (text == "each") return {.each = true};
+  int channel = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, channel);
+  if (error != std::errc() || end != last || channel < 1) {
+    throw wrong("channel", "a number from 1 on, mix or each", text);
+  }
+  return {.only = channel};
+}
+
 }  // namespace
 
 TranscribeFlags::TranscribeFlags(CLI::App& app) {
@@ -75,6 +89,11 @@ void TranscribeFlags::add_input(CLI::App& app) {
   app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")
       ->type_name("INPUT");
   raw_.add_to(app);
+  app.add_option("--channel", channel_,
+                 "Which channel is heard: mix (their mean), a number from 1 on, or each by itself "
+                 "with its name")
+      ->type_name("N|mix|each")
+      ->capture_default_str();
   app.add_option("--clip-timestamps", clips_,
                  "Only these stretches: seconds of start,end,start,end,… (the last end may lack)")
       ->type_name("LIST");
@@ -324,7 +343,12 @@ void TranscribeFlags::apply_output() {
   // Lines of live events say which input they come from.
   const bool told_apart = options_.is_live() && options_.formats.size() == 1 &&
                           options_.formats[0] == TranscriptFormat::kJsonl;
-  const bool many = (options_.inputs.size() > 1 && !told_apart) || options_.formats.size() > 1;
+  // So do lines of text, of which channel.
+  const bool channels_told =
+      options_.formats.size() == 1 && (options_.formats[0] == TranscriptFormat::kJsonl ||
+                                       options_.formats[0] == TranscriptFormat::kTxt);
+  const bool many = (options_.inputs.size() > 1 && !told_apart) || options_.formats.size() > 1 ||
+                    (options_.channel.each && !channels_told);
   if (output_.empty()) {
     options_.to_files = !options_.formats.empty() && many;
   } else if (output_ != "-") {
@@ -332,7 +356,9 @@ void TranscribeFlags::apply_output() {
     options_.folder = output_;
     if (format_.empty()) options_.formats = parse_formats("all");
   } else if (!options_.formats.empty() && many) {
-    throw UsageError("transcribe: -o - with --format takes one input and one format");
+    throw UsageError(
+        "transcribe: -o - with --format takes one input and one format, and with --channel each "
+        "txt or jsonl");
   }
 }
 
@@ -373,6 +399,7 @@ TranscribeOptions TranscribeFlags::options() {
   if (windows_ == "inclusive") {
     options_.windows = models::moonshine::WindowSemantics::kInclusive;
   }
+  options_.channel = parse_channel(channel_);
   if (!clips_.empty()) options_.clips = numbers("clip-timestamps", clips_);
   apply_decoding();
   apply_output();

@@ -39,7 +39,7 @@ class LiveRun {
   int run();
 
  private:
-  LiveSession::Outputs open_outputs(std::size_t index, const TranscriptInfo& info);
+  LiveSession::Outputs open_outputs(std::size_t index, int lane);
   void report(bool interrupted);
 
   const rt::StopSignal stop_;  // first: a pipe may keep its opening waiting
@@ -60,17 +60,29 @@ LiveRun::LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan,
       plan_(plan),
       screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), takes_escapes(stdout))) {
   for (std::size_t i = 0; i < options.inputs.size(); ++i) {
-    const TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
     auto input = open_live_input(options.inputs[i], options, stop_.interrupt());
-    auto transcriber = make_live_transcriber(options, model);
+    LiveTranscription::Transcribers transcribers;
+    std::vector<LiveSession::Outputs> outputs;
+    for (int lane = 0; lane < options.channel.lanes(input->channels()); ++lane) {
+      transcribers.push_back(make_live_transcriber(options, model));
+      outputs.push_back(open_outputs(i, lane));
+    }
+    TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
+    if (options.channel.each) info.channel = 0;  // all of them
     sessions_.push_back(std::make_unique<LiveSession>(options, info, std::move(input),
-                                                      std::move(transcriber), open_outputs(i, info),
+                                                      std::move(transcribers), std::move(outputs),
                                                       printing_, failures_));
   }
 }
 
 /// Standard output, or a file for each format, or both.
-LiveSession::Outputs LiveRun::open_outputs(std::size_t index, const TranscriptInfo& info) {
+LiveSession::Outputs LiveRun::open_outputs(std::size_t index, int lane) {
+  const TranscriptInfo info = transcript_info(options_, model_, options_.inputs[index], lane);
+  const TranscriptPlan::Track track =
+      options_.channel.each
+          ? TranscriptPlan::of_channel(plan_.tracks()[index], options_.channel.channel(lane))
+          : plan_.tracks()[index];
+  if (options_.channel.each) check_outputs(options_, plan_, {track});
   LiveSession::Outputs outputs;
   const auto add = [&](TranscriptFormat format, TextOutput output) {
     outputs.push_back(format == TranscriptFormat::kJsonl
@@ -80,7 +92,7 @@ LiveSession::Outputs LiveRun::open_outputs(std::size_t index, const TranscriptIn
   };
   if (options_.to_files) {
     for (std::size_t i = 0; i < options_.formats.size(); ++i) {
-      add(options_.formats[i], TextOutput::file(plan_.tracks()[index].files[i]));
+      add(options_.formats[i], TextOutput::file(track.files[i]));
     }
     if (!is_terminal(stdout) || options_.quiet) return outputs;
   } else if (!options_.formats.empty()) {
@@ -146,6 +158,9 @@ void LiveRun::report(bool interrupted) {
     }
     if (const std::string warning = session->warning(); !warning.empty()) {
       spdlog::warn("{}", warning);
+    }
+    if (!options_.quiet) {
+      for (const std::string& line : session->silences()) spdlog::warn("{}", one_line(line));
     }
   }
   if (interrupted)

@@ -58,6 +58,7 @@ class Recording : public LiveInput {
   bool has_ended() override { return pump_->finished() && !source_->was_cut(); }
   void stop() override { pump_->stop(); }
   std::string warning() const override { return source_->warning(); }
+  std::int64_t bad_samples() const override { return source_->bad_samples(); }
   std::string failure() const override {
     try {
       pump_->rethrow_if_failed();

@@ -29,14 +29,18 @@ double score(double value) { return std::round(value * 1e6) / 1e6; }
 class LiveJsonl : public LiveOutput {
  public:
   LiveJsonl(TextOutput output, const TranscriptInfo& info)
-      : output_(std::move(output)), source_(info.input), random_weights_(info.random_weights) {}
+      : output_(std::move(output)),
+        source_(info.input),
+        channel_(info.channel),
+        random_weights_(info.random_weights) {}
   void event(const TimedEvent& event) override {
-    output_.write(dump(live_event_json(event, source_, random_weights_)) + "\n");
+    output_.write(dump(live_event_json(event, source_, random_weights_, channel_)) + "\n");
   }
 
  private:
   TextOutput output_;
   const std::string source_;
+  const int channel_;
   const bool random_weights_;
 };
 
@@ -69,13 +73,14 @@ class LiveTerminal : public LiveOutput {
       : screen_(std::move(screen)),
         source_(screen_->add_source()),
         tag_(tag.empty() ? "" : "[" + one_line(tag) + "] "),
+        channel_(channel_tag(info)),
         lines_(TextOutput::standard_output(), info, colors, nullptr) {}
 
   void event(const TimedEvent& timed) override {
     const LiveEvent& event = timed.event;
     if (event.kind == LiveEvent::Kind::kPartial) {
-      const int columns = terminal_columns() - 1 - display_width(tag_);
-      screen_->show(source_, tag_ + running_line(event, std::max(columns, 1)));
+      const int columns = terminal_columns() - 1 - display_width(tag_ + channel_);
+      screen_->show(source_, tag_ + channel_ + running_line(event, std::max(columns, 1)));
       return;
     }
     screen_->finish(source_, event.words.empty() ? "" : tag_ + lines_.line(segment_of(event)));
@@ -84,7 +89,7 @@ class LiveTerminal : public LiveOutput {
  private:
   const std::shared_ptr<LiveScreen> screen_;
   const std::size_t source_;
-  const std::string tag_;
+  const std::string tag_, channel_;
   TranscriptConsole lines_;
 };
 
@@ -108,7 +113,7 @@ int columns_of(const std::string& text, std::size_t at) {
 }  // namespace
 
 ordered_json live_event_json(const TimedEvent& timed, const std::string& source,
-                             bool random_weights) {
+                             bool random_weights, int channel) {
   const LiveEvent& event = timed.event;
   const bool final = event.kind == LiveEvent::Kind::kFinal;
   ordered_json tokens = ordered_json::array(), words = ordered_json::array();
@@ -119,21 +124,20 @@ ordered_json live_event_json(const TimedEvent& timed, const std::string& source,
                      {"end", milliseconds(word.end)},
                      {"probability", score(word.probability)}});
   }
-  ordered_json json = {
-      {"type", final ? "final" : "partial"},
-      {"source", source},
-      {"id", event.line},
-      {"start", milliseconds(event.start)},
-      {"end", milliseconds(event.end)},
-      {"text", event.text()},
-      {"committed", event.committed_text()},
-      {"committed_words", event.committed},
-      {"tokens", std::move(tokens)},
-      {"confidence", score(event.confidence)},
-      {"emitted_at", milliseconds(event.heard)},
-      {"emitted_wall", milliseconds(1e-9 * double(timed.emitted_ns - timed.start_ns))},
-      {"language", event.language},
-      {"words", std::move(words)}};
+  ordered_json json = {{"type", final ? "final" : "partial"}, {"source", source}};
+  if (channel > 0) json["channel"] = channel;
+  json.update({{"id", event.line},
+               {"start", milliseconds(event.start)},
+               {"end", milliseconds(event.end)},
+               {"text", event.text()},
+               {"committed", event.committed_text()},
+               {"committed_words", event.committed},
+               {"tokens", std::move(tokens)},
+               {"confidence", score(event.confidence)},
+               {"emitted_at", milliseconds(event.heard)},
+               {"emitted_wall", milliseconds(1e-9 * double(timed.emitted_ns - timed.start_ns))},
+               {"language", event.language},
+               {"words", std::move(words)}});
   if (event.ends_utterance) json["speech_end"] = milliseconds(event.speech_end);
   if (random_weights) json["random_weights"] = true;
   return json;

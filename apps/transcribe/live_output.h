@@ -52,10 +52,11 @@ std::unique_ptr<LiveOutput> make_live_terminal(std::shared_ptr<LiveScreen> scree
                                                const TranscriptInfo& info, const std::string& tag,
                                                bool colors);
 
-/// {"type", "source", "id", "start", "end", "text", "committed", "tokens", "confidence",
-/// "emitted_at", "emitted_wall", "language", "words"}; seconds, to 1 ms. See docs/live.md.
+/// {"type", "source", "channel" if it is one, "id", "start", "end", "text", "committed", "tokens",
+/// "confidence", "emitted_at", "emitted_wall", "language", "words"}; seconds, to 1 ms. See
+/// docs/live.md.
 nlohmann::ordered_json live_event_json(const TimedEvent& event, const std::string& source,
-                                       bool random_weights);
+                                       bool random_weights, int channel = 0);
 models::Segment segment_of(const models::LiveEvent& event);
 /// The end of the event's text that fits `columns`, what may still change dimmed.
 std::string running_line(const models::LiveEvent& event, int columns);

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -17,35 +18,42 @@ constexpr int kBlockFrames = 512;
 
 LiveSession::LiveSession(const TranscribeOptions& options, const TranscriptInfo& info,
                          std::unique_ptr<LiveInput> input,
-                         std::unique_ptr<models::LiveTranscriber> transcriber, Outputs outputs,
+                         LiveTranscription::Transcribers transcribers, std::vector<Outputs> outputs,
                          std::mutex& printing, Failures& failures)
     : options_(options),
       info_(info),
       printing_(printing),
       failures_(failures),
-      outputs_(std::move(outputs)),
-      stats_(input->is_paced()),
       path_(std::make_unique<LiveTranscription>(
-          std::move(transcriber), input->rate_hz(), input->channels(),
+          std::move(transcribers), input->rate_hz(), input->channels(),
           LiveTranscriptionOptions{
               .block_frames = kBlockFrames,
               .catch_up = input->is_paced(),
               .max_frames = std::int64_t(std::llround(options.live.duration * input->rate_hz())),
+              .channel = options.channel,
+              .name = info.input,
               .input_notifies = input->notifies(),
               .owner = &rt::StopSignal::wakeup()},
           [this](const TimedEvent& event) { print(event); })),
       input_(std::move(input)) {
+  for (Outputs& to : outputs) lanes_.emplace_back(std::move(to), input_->is_paced());
   input_->open(path_->input());
 }
 
 void LiveSession::print(const TimedEvent& event) {
   const std::lock_guard lock(printing_);
+  Lane& lane = lanes_[std::size_t(event.lane)];
   for_each_output(
-      outputs_, [&](LiveOutput& output) { output.event(event); },
+      lane.outputs, [&](LiveOutput& output) { output.event(event); },
       [&](const std::string& what) { failures_.tell(what); });
-  stats_.add(event);
-  language_ = event.event.language;
-  if (outputs_.empty()) throw std::runtime_error(name() + ": no output is left");  // ends the path
+  lane.stats.add(event);
+  lane.language = event.event.language;
+  if (!has_outputs()) throw std::runtime_error(name() + ": no output is left");  // ends the path
+}
+
+bool LiveSession::has_outputs() const {
+  return std::any_of(lanes_.begin(), lanes_.end(),
+                     [](const Lane& lane) { return !lane.outputs.empty(); });
 }
 
 void LiveSession::start() {
@@ -78,35 +86,70 @@ void LiveSession::finish(bool complete) {
   try {
     path_->wait();
   } catch (const std::exception& error) {
-    if (!outputs_.empty()) failures_.tell(error.what());  // otherwise each was told of
+    if (has_outputs()) failures_.tell(error.what());  // otherwise each was told of
   }
   const LiveTranscriptionCounters counters = path_->counters();
-  TranscriptEnd end;
-  end.summary.language = language_;
-  end.summary.duration = double(counters.input_frames) / path_->rate_hz();
-  end.summary.duration_after_vad = end.summary.duration;
-  end.summary.timing.decode = path_->totals().pass_seconds;
-  end.summary.timing.windows = int(path_->totals().passes);
-  end.summary.timing.tokens = path_->totals().decoder_steps;
-  end.wall_seconds = 1e-9 * double(rt::now_ns() - begin_ns_);
-  end.complete = complete && input_->failure().empty();
+  const double wall_seconds = 1e-9 * double(rt::now_ns() - begin_ns_);
   const std::lock_guard lock(printing_);
-  for_each_output(
-      outputs_, [&](LiveOutput& output) { output.finish(end); },
-      [&](const std::string& what) { failures_.tell(what); });
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    const models::LiveTotals& totals = path_->totals(int(i));
+    TranscriptEnd& end = lanes_[i].end;
+    end.summary.language = lanes_[i].language;
+    end.summary.duration = double(counters.input_frames) / path_->rate_hz();
+    end.summary.duration_after_vad = end.summary.duration;
+    end.summary.timing.decode = totals.pass_seconds;
+    end.summary.timing.windows = int(totals.passes);
+    end.summary.timing.tokens = totals.decoder_steps;
+    end.wall_seconds = wall_seconds;
+    end.complete = complete && input_->failure().empty();
+    end.level = path_->mix().level(int(i));
+    for_each_output(
+        lanes_[i].outputs, [&](LiveOutput& output) { output.finish(end); },
+        [&](const std::string& what) { failures_.tell(what); });
+  }
   if (counters.input_dropped == 0) return;
   spdlog::warn("{}: {:.2f} s of audio were lost, because decoding was too slow for too long",
                name(), double(counters.input_dropped) / path_->rate_hz());
 }
 
+std::vector<std::string> LiveSession::silences() const {
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    if (lanes_[i].stats.final_words() > 0) continue;
+    const std::string channel =
+        options_.channel.each ? ", channel " + std::to_string(i + 1) : std::string();
+    lines.push_back(name() + channel + ": " + nothing_heard(lanes_[i].end));
+  }
+  return lines;
+}
+
+nlohmann::ordered_json LiveSession::figures(std::size_t lane) const {
+  return lanes_[lane].stats.json(run_totals(*path_, int(lane)));
+}
+
 std::string LiveSession::table() const {
-  return live_figures_table(stats_.json(run_totals(*path_)));
+  std::string text;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    if (options_.channel.each) text += "channel " + std::to_string(i + 1) + ":\n";
+    text += live_figures_table(figures(i));
+  }
+  return text;
 }
 
 nlohmann::ordered_json LiveSession::stats() const {
   nlohmann::ordered_json json = info_json(info_);
   json["mode"] = name() == "mic" ? "mic" : options_.live.realtime ? "realtime" : "stream";
-  json.update(stats_.json(run_totals(*path_)));
+  json["bad_samples"] = input_->bad_samples() + path_->mix().bad_samples();
+  json["loudest_channel_seconds"] = path_->mix().replaced_seconds();
+  if (!options_.channel.each) {
+    json.update(figures(0));
+    return json;
+  }
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    nlohmann::ordered_json lane = {{"channel", i + 1}};
+    lane.update(figures(i));
+    json["channels"].push_back(std::move(lane));
+  }
   return json;
 }
 

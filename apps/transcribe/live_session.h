@@ -1,6 +1,7 @@
 // One of the inputs that are transcribed side by side.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,12 +24,12 @@ class LiveSession {
  public:
   using Outputs = std::vector<std::unique_ptr<LiveOutput>>;
 
-  /// `printing` is held while anything is printed. Outputs that fail are left out, and an input
-  /// that fails ends: `failures` is told at once, and the rest goes on.
+  /// A transcriber and outputs for each lane of the options' channels. `printing` is held while
+  /// anything is printed. Outputs that fail are left out, and an input that fails ends: `failures`
+  /// is told at once, and the rest goes on.
   LiveSession(const TranscribeOptions& options, const TranscriptInfo& info,
-              std::unique_ptr<LiveInput> input,
-              std::unique_ptr<models::LiveTranscriber> transcriber, Outputs outputs,
-              std::mutex& printing, Failures& failures);
+              std::unique_ptr<LiveInput> input, LiveTranscription::Transcribers transcribers,
+              std::vector<Outputs> outputs, std::mutex& printing, Failures& failures);
 
   const std::string& name() const noexcept { return info_.input; }
   std::string description() const { return input_->description(); }
@@ -45,21 +46,30 @@ class LiveSession {
   void finish(bool complete);
 
   /// After finish(), in one line; empty: none.
-  std::string warning() const { return input_->warning(); }
+  std::string warning() const { return path_->mix().warning(name(), input_->warning()); }
+  /// One line for each lane in which nothing was heard.
+  std::vector<std::string> silences() const;
   nlohmann::ordered_json stats() const;
   std::string table() const;
 
  private:
   void print(const TimedEvent& event);
   void end_input();
+  nlohmann::ordered_json figures(std::size_t lane) const;
 
   const TranscribeOptions& options_;
   const TranscriptInfo info_;
   std::mutex& printing_;
   Failures& failures_;
-  Outputs outputs_;  // that have not failed; the printer's, and main's after the end
-  LiveStats stats_;
-  std::string language_;  // of the last event
+  struct Lane {
+    Lane(Outputs to, bool is_paced) : outputs(std::move(to)), stats(is_paced) {}
+    Outputs outputs;  // that have not failed; the printer's, and main's after the end
+    LiveStats stats;
+    std::string language{};  // of the last event
+    TranscriptEnd end{};
+  };
+  bool has_outputs() const;
+  std::deque<Lane> lanes_;  // they stay where they are
   std::unique_ptr<LiveTranscription> path_;
   std::unique_ptr<LiveInput> input_;  // writes into path_
   std::int64_t begin_ns_ = 0;

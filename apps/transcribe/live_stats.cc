@@ -27,13 +27,13 @@ double real_time_factor(const LiveRunTotals& run) {
 
 }  // namespace
 
-LiveRunTotals run_totals(const LiveTranscription& live) {
+LiveRunTotals run_totals(const LiveTranscription& live, int lane) {
   const LiveTranscriptionCounters counters = live.counters();
   return {.audio_seconds = double(counters.input_frames + counters.input_dropped) / live.rate_hz(),
           .busy_seconds = 1e-9 * double(counters.busy_ns),
           .input_dropped = counters.input_dropped,
           .partials_lost = counters.partials_lost,
-          .passes = live.totals(),
+          .passes = live.totals(lane),
           .queue_wait = &live.queue_wait()};
 }
 

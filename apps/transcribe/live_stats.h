@@ -21,7 +21,7 @@ struct LiveRunTotals {
 };
 
 /// After LiveTranscription::wait().
-LiveRunTotals run_totals(const LiveTranscription& live);
+LiveRunTotals run_totals(const LiveTranscription& live, int lane = 0);
 
 /// {"count", "median_ms", "p95_ms", "max_ms", "mean_ms"}, or null if nothing was recorded.
 nlohmann::ordered_json lag_json(const rt::LatencyHistogram& histogram);

@@ -1,6 +1,8 @@
 #include "apps/transcribe/live_transcription.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 #include "models/transcript.h"
 #include "rt/arrival_timer.h"
@@ -16,15 +18,26 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // counters order nothing 
 constexpr std::int64_t kLookNs = 2'000'000;
 constexpr int kEvents = 1024;
 
+LiveTranscription::Transcribers only(std::unique_ptr<models::LiveTranscriber> transcriber) {
+  LiveTranscription::Transcribers transcribers;
+  transcribers.push_back(std::move(transcriber));
+  return transcribers;
+}
+
 }  // namespace
 
 LiveTranscription::LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber,
                                      int rate_hz, int channels,
                                      const LiveTranscriptionOptions& options, OnEvent on_event)
+    : LiveTranscription(only(std::move(transcriber)), rate_hz, channels, options,
+                        std::move(on_event)) {}
+
+LiveTranscription::LiveTranscription(Transcribers transcribers, int rate_hz, int channels,
+                                     const LiveTranscriptionOptions& options, OnEvent on_event)
     : options_(options),
       rate_hz_(rate_hz),
       channels_(channels),
-      transcriber_(std::move(transcriber)),
+      transcribers_(std::move(transcribers)),
       on_event_(std::move(on_event)),
       input_({.channels = channels,
               .rate_hz = rate_hz,
@@ -33,9 +46,14 @@ LiveTranscription::LiveTranscription(std::unique_ptr<models::LiveTranscriber> tr
       events_(kEvents),
       handed_(events_.producer()),
       timeline_(rate_hz),
-      mono_(std::size_t(options.block_frames)) {
+      mix_(options.name, channels, rate_hz, options.channel),
+      lanes_(std::size_t(mix_.lanes()) * std::size_t(options.block_frames)) {
+  if (int(transcribers_.size()) != mix_.lanes()) {
+    throw std::invalid_argument("live transcription: expected " + std::to_string(mix_.lanes()) +
+                                " transcribers, found " + std::to_string(transcribers_.size()));
+  }
   if (rate_hz != kSpeechRateHz) {
-    resampler_.emplace(rate_hz, kSpeechRateHz, 1, options.block_frames);
+    resampler_.emplace(rate_hz, kSpeechRateHz, mix_.lanes(), options_.block_frames);
   }
 }
 
@@ -105,7 +123,10 @@ void LiveTranscription::finish_input() {
     hear_resampled();
   }
   const std::int64_t begin_ns = rt::now_ns();
-  transcriber_->finish([this](const LiveEvent& event) { hand_over(event); });
+  for (int lane = 0; lane < mix_.lanes(); ++lane) {
+    transcribers_[std::size_t(lane)]->finish(
+        [&](const LiveEvent& event) { hand_over(lane, event); });
+  }
   busy_ns_.fetch_add(rt::now_ns() - begin_ns, kRelaxed);
 }
 
@@ -124,13 +145,9 @@ int LiveTranscription::take_block(int max_frames) {
   }
 
   const auto first = int(block.first.size()) / channels_;
-  for (int i = 0; i < block.frames; ++i) {
-    const float* frame = i < first ? block.first.data() + std::ptrdiff_t(i) * channels_
-                                   : block.second.data() + std::ptrdiff_t(i - first) * channels_;
-    float sum = 0;
-    for (int c = 0; c < channels_; ++c) sum += frame[c];
-    mono_[std::size_t(i)] = sum / float(channels_);
-  }
+  const MatrixView<float> lanes{lanes_.data(), mix_.lanes(), block.frames, options_.block_frames};
+  mix_.mix(block.first.data(), first, lanes);
+  mix_.mix(block.second.data(), block.frames - first, lanes.columns(first, block.frames - first));
   const rt::BlockTime time = block.time;
   const int frames = block.frames;
   input_.consume(frames);
@@ -139,7 +156,7 @@ int LiveTranscription::take_block(int max_frames) {
     waiting_ = std::int64_t(input_.readable()) * kSpeechRateHz / rate_hz_;
   }
   if (time.index > next_index_) hear_silence(time.index - next_index_);
-  hear(std::span(mono_).first(std::size_t(frames)));
+  hear(lanes);
   next_index_ = time.index + frames;
   input_frames_.fetch_add(frames, kRelaxed);
   busy_ns_.fetch_add(rt::now_ns() - taken_ns, kRelaxed);
@@ -148,35 +165,36 @@ int LiveTranscription::take_block(int max_frames) {
 
 /// In place of lost audio.
 void LiveTranscription::hear_silence(std::int64_t frames) {
-  const std::vector<float> silence(std::size_t(options_.block_frames), 0.0f);
+  const std::vector<float> silence(lanes_.size(), 0.0f);
   while (frames > 0) {
     const auto n = std::min<std::int64_t>(frames, options_.block_frames);
-    hear(std::span(silence).first(std::size_t(n)));
+    hear({silence.data(), mix_.lanes(), int(n), options_.block_frames});
     frames -= n;
   }
 }
 
-void LiveTranscription::hear(std::span<const float> mono) {
-  if (!resampler_) {
-    transcriber_->push(mono, waiting_, [this](const LiveEvent& event) { hand_over(event); });
-    return;
-  }
-  const int n = int(mono.size());
-  resampler_->push({{mono.data(), 1, n, n}, {next_index_, rate_hz_}});
+void LiveTranscription::hear(MatrixView<const float> lanes) {
+  if (!resampler_) return push(lanes);
+  resampler_->push({lanes, {next_index_, rate_hz_}});
   hear_resampled();
 }
 
 void LiveTranscription::hear_resampled() {
-  for (AudioChunk chunk; resampler_->pop(chunk);) {
-    transcriber_->push(chunk.samples.row(0), waiting_,
-                       [this](const LiveEvent& event) { hand_over(event); });
+  for (AudioChunk chunk; resampler_->pop(chunk);) push(chunk.samples);
+}
+
+void LiveTranscription::push(MatrixView<const float> lanes) {
+  for (int lane = 0; lane < lanes.rows; ++lane) {
+    transcribers_[std::size_t(lane)]->push(lanes.row(lane), waiting_,
+                                           [&](const LiveEvent& event) { hand_over(lane, event); });
   }
 }
 
 /// A partial event may be left out, the next one holds its text. A final one waits for room.
-void LiveTranscription::hand_over(const LiveEvent& event) {
+void LiveTranscription::hand_over(int lane, const LiveEvent& event) {
   auto timed = std::make_unique<TimedEvent>();
   timed->event = event;
+  timed->lane = lane;
   timed->start_ns = start_ns_.load(kRelaxed);
   const auto index = std::int64_t(event.heard * rate_hz_);
   timed->origin_ns = timeline_.due_ns(index) - rt::frames_to_ns(index, rate_hz_);

@@ -6,9 +6,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "apps/timeline.h"
+#include "apps/transcribe/channel_mix.h"
 #include "dsp/resampler.h"
 #include "models/live_transcriber.h"
 #include "rt/audio_ring.h"
@@ -23,6 +25,8 @@ struct LiveTranscriptionOptions {
   double ring_seconds = 60;     // of input held while a pass runs, before audio is lost
   bool catch_up = true;         // put passes off while audio waits; for input that comes by itself
   std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
+  ChannelChoice channel{};
+  std::string name = "input";  // for messages
   /// Who writes into input() notifies its reader, as a SourcePump does. A device callback may not:
   /// then the worker looks by the clock.
   bool input_notifies = false;
@@ -34,6 +38,7 @@ struct LiveTranscriptionOptions {
 /// An event with its place on the clock of rt::now_ns().
 struct TimedEvent {
   models::LiveEvent event;
+  int lane = 0;                 // whose transcriber said it
   std::int64_t emitted_ns = 0;  // when the printer got it
   std::int64_t start_ns = 0;    // when the stream's first sample was due
   std::int64_t origin_ns = 0;   // second t of the audio was due at origin_ns + t, around the event
@@ -49,7 +54,7 @@ struct LiveTranscriptionCounters {
 
 /// One chunk's way, in the order of the functions below:
 ///
-///   device callback or SourcePump ─► input() ─► worker: take_block ─► Resampler
+///   device callback or SourcePump ─► input() ─► worker: take_block ─► ChannelMix ─► Resampler
 ///        ─► LiveTranscriber ─► hand_over ─► event queue ─► printer thread ─► on_event
 ///
 /// A pass may take longer than a block, so the ring is long. What is in it when the input ends is
@@ -61,6 +66,12 @@ class LiveTranscription {
   /// is thrown by wait().
   using OnEvent = std::function<void(const TimedEvent&)>;
 
+  using Transcribers = std::vector<std::unique_ptr<models::LiveTranscriber>>;
+
+  /// A transcriber for each lane of options.channel. Throws std::runtime_error if the channel isn't
+  /// there.
+  LiveTranscription(Transcribers transcribers, int rate_hz, int channels,
+                    const LiveTranscriptionOptions& options, OnEvent on_event);
   LiveTranscription(std::unique_ptr<models::LiveTranscriber> transcriber, int rate_hz, int channels,
                     const LiveTranscriptionOptions& options, OnEvent on_event);
   /// Stops; what is queued is lost unless end_input() and wait() came before.
@@ -87,7 +98,10 @@ class LiveTranscription {
   /// A block's last sample over → taken by the worker: how far behind it is. Any thread.
   const rt::LatencyHistogram& queue_wait() const noexcept { return queue_wait_; }
   /// After wait().
-  const models::LiveTotals& totals() const noexcept { return transcriber_->totals(); }
+  const models::LiveTotals& totals(int lane = 0) const noexcept {
+    return transcribers_[std::size_t(lane)]->totals();
+  }
+  const ChannelMix& mix() const noexcept { return mix_; }
   rt::WorkerGrants grants() const;
 
  private:
@@ -97,9 +111,10 @@ class LiveTranscription {
   void finish_input();
   int take_block(int max_frames);
   void hear_silence(std::int64_t frames);
-  void hear(std::span<const float> mono);
+  void hear(MatrixView<const float> lanes);
   void hear_resampled();
-  void hand_over(const models::LiveEvent& event);
+  void push(MatrixView<const float> lanes);  // at 16 kHz
+  void hand_over(int lane, const models::LiveEvent& event);
 
   // The printer.
   void run_printer(const std::stop_token& stop);
@@ -111,7 +126,7 @@ class LiveTranscription {
   const LiveTranscriptionOptions options_;
   const int rate_hz_;
   const int channels_;
-  const std::unique_ptr<models::LiveTranscriber> transcriber_;
+  const Transcribers transcribers_;  // of each lane
   const OnEvent on_event_;
   rt::AudioRing input_;
   rt::EventQueue<TimedEvent*> events_;  // owns what is in it
@@ -122,7 +137,8 @@ class LiveTranscription {
   // The worker's own.
   std::optional<dsp::Resampler> resampler_;
   Timeline timeline_;
-  std::vector<float> mono_;      // [block_frames]
+  ChannelMix mix_;
+  std::vector<float> lanes_;     // [lanes, block_frames]
   std::int64_t next_index_ = 0;  // of the input
   std::int64_t waiting_ = 0;     // samples at 16 kHz
   std::stop_token stop_;

@@ -13,27 +13,16 @@
 namespace runnel::apps {
 namespace {
 
-/// Throws if an output would replace an input, another output or a stranger.
-void check_outputs(const TranscribeOptions& options, const TranscriptPlan& plan) {
-  std::vector<std::string> inputs = options.inputs;
-  inputs.insert(inputs.end(), {options.model, options.vad_model, options.decode.hotwords});
-  OutputCheck outputs(inputs, options.force);
-  outputs.add(options.stats, OutputKind::kJson);
-  for (const TranscriptPlan::Track& track : plan.tracks()) {
-    for (std::size_t i = 0; i < track.files.size(); ++i) {
-      outputs.add(track.files[i].string(), kind(plan.formats()[i]));
-    }
-  }
-}
-
 int transcribe(const CLI::App& app, TranscribeOptions options) {
   const ModelChoice choice =
       choose_model(options.model, options.model_folder, options.random_weights);
   refuse_unheeded_options(app, options, choice);
+  const std::vector<TranscriptPlan::Track> none;
   const TranscriptPlan plan(options.folder,
                             options.to_files ? options.formats : std::vector<TranscriptFormat>{},
                             options.inputs);
-  check_outputs(options, plan);
+  // Of each channel: when it is known how many there are.
+  check_outputs(options, plan, options.channel.each ? none : plan.tracks());
   // Streams on threads of their own don't wait for each other's pool.
   const bool side_by_side = options.is_live() && options.inputs.size() > 1;
   if (side_by_side && options.compute.threads == 0) options.compute.threads = 1;
@@ -59,14 +48,29 @@ bool TranscribeOptions::has_mic() const {
   return std::find(inputs.begin(), inputs.end(), "mic") != inputs.end();
 }
 
+void check_outputs(const TranscribeOptions& options, const TranscriptPlan& plan,
+                   const std::vector<TranscriptPlan::Track>& tracks) {
+  std::vector<std::string> inputs = options.inputs;
+  inputs.insert(inputs.end(), {options.model, options.vad_model, options.decode.hotwords});
+  OutputCheck outputs(inputs, options.force);
+  outputs.add(options.stats, OutputKind::kJson);
+  for (const TranscriptPlan::Track& track : tracks) {
+    for (std::size_t i = 0; i < track.files.size(); ++i) {
+      outputs.add(track.files[i].string(), kind(plan.formats()[i]));
+    }
+  }
+}
+
 std::unique_ptr<models::SpeechDetector> make_detector(const TranscribeOptions& options) {
   if (!options.vad) return nullptr;
   return models::make_detector(options.vad_model);
 }
 
 TranscriptInfo transcript_info(const TranscribeOptions& options, const SpeechModel& model,
-                               const std::string& input) {
+                               const std::string& input, int lane) {
   return {.input = input,
+          .channel = options.channel.channel(lane),
+          .names_channel = options.channel.each,
           .model = model.label(),
           .random_weights = model.random_weights(),
           .task = options.decode.task,

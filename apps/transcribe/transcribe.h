@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/raw_input.h"
+#include "apps/transcribe/channel_mix.h"
 #include "apps/transcribe/speech_model.h"
 #include "apps/transcribe/transcript_plan.h"
 #include "apps/transcribe/transcript_writer.h"
@@ -59,6 +60,7 @@ struct TranscribeOptions {
   std::string vad_model;  // name, or Silero's weights; empty: the default detector
 
   rt::PipeFormat pipe{};
+  ChannelChoice channel{};
   /// Empty: people's view on standard output, unless to_files.
   std::vector<TranscriptFormat> formats;
   bool to_files = false;
@@ -99,7 +101,7 @@ class TranscribeFlags {
   std::string language_ = "auto", task_ = "transcribe", temperature_ = "0", suppress_ = "-1";
   std::string increment_ = "0.2", length_penalty_, compression_ratio_ = "2.4", logprob_ = "-1";
   std::string no_speech_ = "0.6", hallucination_silence_, clips_, format_, output_;
-  std::string precision_, memory_, windows_ = "strict";
+  std::string precision_, memory_, windows_ = "strict", channel_ = "mix";
   int threads_ = 0;
   CLI::Option* beam_option_ = nullptr;
   CLI::Option* logprob_option_ = nullptr;
@@ -123,10 +125,14 @@ int transcribe_files(const TranscribeOptions& options, const TranscriptPlan& pla
 int transcribe_live(const TranscribeOptions& options, const TranscriptPlan& plan,
                     const SpeechModel& model);
 
+/// Throws std::runtime_error if a transcript or the statistics would replace an input, another
+/// output or a stranger's file.
+void check_outputs(const TranscribeOptions& options, const TranscriptPlan& plan,
+                   const std::vector<TranscriptPlan::Track>& tracks);
 /// What decides where somebody speaks; null if nothing should.
 std::unique_ptr<models::SpeechDetector> make_detector(const TranscribeOptions& options);
 TranscriptInfo transcript_info(const TranscribeOptions& options, const SpeechModel& model,
-                               const std::string& input);
+                               const std::string& input, int lane = 0);
 /// Precisions, memory usage and threads of the run, for statistics.
 nlohmann::ordered_json compute_json(const SpeechModel& model);
 /// Writes to --stats, if asked for.

@@ -52,7 +52,7 @@ std::string confidence_colour(double probability) {
 
 TranscriptConsole::TranscriptConsole(TextOutput output, const TranscriptInfo& info, bool colors,
                                      const models::whisper::Tokenizer* tokenizer)
-    : output_(std::move(output)), colors_(colors), tokenizer_(tokenizer) {
+    : output_(std::move(output)), tag_(channel_tag(info)), colors_(colors), tokenizer_(tokenizer) {
   if (info.random_weights) output_.write("[" + random_weights_notice(info) + "]\n");
 }
 
@@ -88,7 +88,7 @@ void TranscriptConsole::segment(const models::Segment& segment) {
 }
 
 std::string TranscriptConsole::line(const models::Segment& segment) const {
-  return "[" + clock_time(segment.start) + " --> " + clock_time(segment.end) + "]  " +
+  return "[" + clock_time(segment.start) + " --> " + clock_time(segment.end) + "]  " + tag_ +
          (colors_ ? coloured(segment) : one_line(segment.text));
 }
 

@@ -26,6 +26,7 @@ class TranscriptConsole : public TranscriptWriter {
   std::string coloured(const models::Segment& segment) const;
 
   TextOutput output_;
+  const std::string tag_;  // of the channel
   const bool colors_;
   const models::whisper::Tokenizer* const tokenizer_;
 };

@@ -32,6 +32,14 @@ TranscriptPlan::TranscriptPlan(const fs::path& folder, std::vector<TranscriptFor
   }
 }
 
+TranscriptPlan::Track TranscriptPlan::of_channel(Track track, int channel) {
+  track.name += "-channel-" + std::to_string(channel);
+  for (fs::path& file : track.files) {
+    file = file.parent_path() / (track.name + file.extension().string());
+  }
+  return track;
+}
+
 std::vector<std::unique_ptr<TranscriptWriter>> TranscriptPlan::open(
     const Track& track, const TranscriptInfo& info, const SubtitleLayout& layout) const {
   std::vector<std::unique_ptr<TranscriptWriter>> writers;

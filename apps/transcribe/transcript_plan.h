@@ -23,6 +23,8 @@ class TranscriptPlan {
   TranscriptPlan(const std::filesystem::path& folder, std::vector<TranscriptFormat> formats,
                  const std::vector<std::string>& inputs);
 
+  /// The same for one of its channels: FOLDER/call-channel-2.srt.
+  static Track of_channel(Track track, int channel);
   const std::vector<Track>& tracks() const noexcept { return tracks_; }
   const std::vector<TranscriptFormat>& formats() const noexcept { return formats_; }
   /// Opens the files of a track, one writer each.

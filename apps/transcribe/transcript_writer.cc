@@ -39,36 +39,43 @@ std::string vtt_escape(std::string text) {
 
 class TxtWriter : public TranscriptWriter {
  public:
-  TxtWriter(TextOutput output, const TranscriptInfo& info) : output_(std::move(output)) {
+  TxtWriter(TextOutput output, const TranscriptInfo& info)
+      : output_(std::move(output)), tag_(channel_tag(info)) {
     if (info.random_weights) output_.write("[" + random_weights_notice(info) + "]\n");
   }
   void segment(const Segment& segment) override {
     const std::string text = one_line(segment.text);
-    if (!text.empty()) output_.write(text + "\n");
+    if (!text.empty()) output_.write(tag_ + text + "\n");
   }
   void finish(const TranscriptEnd&) override {}
 
  private:
   TextOutput output_;
+  const std::string tag_;
 };
 
-/// start and end in ms and the text, parted by tabs.
+/// start and end in ms, the channel if it is named, and the text, parted by tabs.
 class TsvWriter : public TranscriptWriter {
  public:
-  TsvWriter(TextOutput output, const TranscriptInfo& info) : output_(std::move(output)) {
-    output_.write("start\tend\ttext\n");
-    if (info.random_weights) output_.write("0\t0\t[" + random_weights_notice(info) + "]\n");
+  TsvWriter(TextOutput output, const TranscriptInfo& info)
+      : output_(std::move(output)),
+        channel_(info.names_channel ? std::to_string(info.channel) + "\t" : "") {
+    output_.write(info.names_channel ? "start\tend\tchannel\ttext\n" : "start\tend\ttext\n");
+    if (info.random_weights) {
+      output_.write("0\t0\t" + channel_ + "[" + random_weights_notice(info) + "]\n");
+    }
   }
   void segment(const Segment& segment) override {
     const std::int64_t start = milliseconds(segment.start);
     output_.write(std::to_string(start) + "\t" +
-                  std::to_string(std::max(start, milliseconds(segment.end))) + "\t" +
+                  std::to_string(std::max(start, milliseconds(segment.end))) + "\t" + channel_ +
                   one_line(segment.text) + "\n");
   }
   void finish(const TranscriptEnd&) override {}
 
  private:
   TextOutput output_;
+  const std::string channel_;  // with its tab
 };
 
 /// What srt, vtt and lrc share: cues, one after another.
@@ -135,27 +142,29 @@ class SubtitleWriter : public CueWriter {
 class SrtWriter : public SubtitleWriter {
  public:
   SrtWriter(TextOutput output, const TranscriptInfo& info, const SubtitleLayout& layout)
-      : SubtitleWriter(std::move(output), layout) {
+      : SubtitleWriter(std::move(output), layout), tag_(channel_tag(info)) {
     // SubRip has no comments.
     if (info.random_weights) write_cue(0, 1, "[" + random_weights_notice(info) + "]");
   }
 
  private:
   void write_cue(double start, double end, const std::string& markup) override {
-    std::string text = markup;
+    std::string text = tag_ + markup;
     replace_all(text, "-->", "->");  // it would look like times
     output_.write(std::to_string(++number_) + "\n" + clock_time(start, true, ',') + " --> " +
                   clock_time(std::max(start, end), true, ',') + "\n" + text + "\n\n");
   }
   std::string escape(std::string text) const override { return text; }
 
+  const std::string tag_;
   int number_ = 0;
 };
 
 class VttWriter : public SubtitleWriter {
  public:
   VttWriter(TextOutput output, const TranscriptInfo& info, const SubtitleLayout& layout)
-      : SubtitleWriter(std::move(output), layout) {
+      : SubtitleWriter(std::move(output), layout),
+        voice_(info.names_channel ? "<v " + channel_name(info) + ">" : "") {
     output_.write("WEBVTT\n\n");
     if (info.random_weights) {
       output_.write("NOTE " + vtt_escape(one_line(random_weights_notice(info))) + "\n\n");
@@ -164,17 +173,20 @@ class VttWriter : public SubtitleWriter {
 
  private:
   void write_cue(double start, double end, const std::string& markup) override {
-    output_.write(clock_time(start) + " --> " + clock_time(std::max(start, end)) + "\n" + markup +
-                  "\n\n");
+    output_.write(clock_time(start) + " --> " + clock_time(std::max(start, end)) + "\n" + voice_ +
+                  markup + "\n\n");
   }
   std::string escape(std::string text) const override { return vtt_escape(std::move(text)); }
+
+  const std::string voice_;  // WebVTT's tag of who speaks
 };
 
 /// Lyrics: a line and when it begins; with highlighted words also when each begins.
 class LrcWriter : public CueWriter {
  public:
   LrcWriter(TextOutput output, const TranscriptInfo& info, const SubtitleLayout& layout)
-      : CueWriter(std::move(output), layout) {
+      : CueWriter(std::move(output), layout),
+        tag_(info.names_channel ? channel_name(info) + ": " : "") {
     if (info.random_weights) output_.write("[re:" + random_weights_notice(info) + "]\n");
   }
 
@@ -196,9 +208,12 @@ class LrcWriter : public CueWriter {
     } else {
       line = one_line(cue.text());  // a line of lyrics has no line breaks
     }
+    line.insert(0, tag_);
     if (line.starts_with('[')) line.insert(0, " ");  // it would look like a tag
     output_.write("[" + time(cue.start) + "]" + line + "\n");
   }
+
+  const std::string tag_;
 };
 
 class JsonWriter : public TranscriptWriter {
@@ -232,7 +247,7 @@ class JsonWriter : public TranscriptWriter {
 class JsonlWriter : public TranscriptWriter {
  public:
   JsonlWriter(TextOutput output, const TranscriptInfo& info)
-      : output_(std::move(output)), with_words_(info.word_timestamps) {
+      : output_(std::move(output)), with_words_(info.word_timestamps), channel_(info.channel) {
     event("begin", info_json(info));
   }
   void segment(const Segment& segment) override {
@@ -243,12 +258,14 @@ class JsonlWriter : public TranscriptWriter {
  private:
   void event(const char* kind, const nlohmann::ordered_json& content) {
     nlohmann::ordered_json line = {{"event", kind}};
+    if (channel_ > 0) line["channel"] = channel_;
     line.update(content);
     output_.write(dump(line) + "\n");
   }
 
   TextOutput output_;
   const bool with_words_;
+  const int channel_;
 };
 
 }  // namespace
