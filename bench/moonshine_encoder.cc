@@ -77,7 +77,7 @@ void run(const std::string& name, engine::ComputeConfig compute, int chunk) {
   const Config::Encoder& c = checkpoint.config.encoder;
   const EncoderWeights weights = pack_encoder(checkpoint, compute);
   engine::Executor executor(engine::chosen_isa(), compute.threads,
-                            std::max(FrontEnd::scratch_bytes(c), Encoder::scratch_bytes(c)));
+                            FrontEnd::scratch(c) | Encoder::scratch(c));
   FrontEnd front_end(c, weights.front_end, front_end_precision(compute), executor, chunk);
   Encoder encoder(c, WindowSemantics::kStrict, weights, compute.encoder, executor,
                   front_end.max_rows());

@@ -1,7 +1,11 @@
 #include "engine/float_conversion.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 namespace runnel::engine {
 namespace {
@@ -42,6 +46,20 @@ void to_float(DType dtype, const std::byte* from, std::span<float> out) {
     default:
       assert(!"a float type");
   }
+}
+
+void expect_finite(std::span<const float> values, std::int64_t first, std::string_view file,
+                   std::string_view tensor) {
+  // Such a value's exponent is all ones: one more, and the sum has the top bit. Without branches,
+  // so that the loop becomes vectors.
+  std::uint32_t sums = 0;
+  for (const float x : values) sums |= (std::bit_cast<std::uint32_t>(x) & 0x7f800000u) + (1u << 23);
+  if ((sums >> 31) == 0) return;
+  const auto found = std::ranges::find_if(values, [](float x) { return !std::isfinite(x); });
+  const char* const what = std::isnan(*found) ? "NaN" : *found > 0 ? "infinity" : "-infinity";
+  throw std::runtime_error(std::string(file) + ": tensor '" + std::string(tensor) +
+                           "': expected finite values, found " + what + " at element " +
+                           std::to_string(first + (found - values.begin())));
 }
 
 }  // namespace runnel::engine

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "engine/tensor.h"
 
@@ -28,5 +29,10 @@ bool is_float(DType dtype);
 
 /// out.size() little-endian values of a float type, not necessarily aligned, as float.
 void to_float(DType dtype, const std::byte* from, std::span<float> out);
+
+/// Throws std::runtime_error that names `file`, `tensor` and the value if one of `values`, which
+/// are the tensor's from `first` on, is infinite or not a number.
+void expect_finite(std::span<const float> values, std::int64_t first, std::string_view file,
+                   std::string_view tensor);
 
 }  // namespace runnel::engine

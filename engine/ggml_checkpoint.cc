@@ -3,6 +3,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "engine/float_conversion.h"
+
 namespace runnel::engine {
 namespace {
 
@@ -200,6 +202,7 @@ void GgmlCheckpoint::read(std::string_view tensor, std::int64_t first, std::span
                              " in all");
   }
   dequantise(t.type, t.bytes, std::size_t(first), out);
+  expect_finite(out, first, label_, tensor);
   const std::size_t begin = std::size_t(first) / values * bytes;
   const std::size_t end = (std::size_t(first) + out.size()) / values * bytes;
   if (file_) file_->release_behind(t.bytes.subspan(begin, end - begin));

@@ -14,6 +14,10 @@ constexpr std::size_t kStripBlock = 768 << 10;  // bytes of strips that stay in 
 constexpr int kLongProduct = 64;                // tiles of inputs; more go in parts of about
 constexpr int kProductPart = 48;                // so many, or a pair of panels leaves the cache
 constexpr std::size_t kFewBytes = 1 << 16;      // weights of a task with few rows
+constexpr std::size_t kManySums = kManyRows * kManyPanels * kPanel;
+
+/// Inputs as the widest of the packed formats has them.
+std::size_t padded(int inputs) { return std::size_t(inputs + 63) / 64 * 64; }
 
 const float* bias_at(const Linear& layer, int column) noexcept {
   return layer.bias.empty() ? nullptr : layer.bias.data() + column;
@@ -46,7 +50,7 @@ void pack_strips(Executor& executor, MatrixView<const float> x, const LayerNorm*
     if (out.format() == Activations::Format::kInt8Strips) {
       executor.amx->pack_int8(x.data, x.stride, first, count, x.cols, gamma, beta, epsilon,
                               out.strips(), out.k_tiles(), out.scales(),
-                              executor.scratch<float>(thread));
+                              executor.scratch<float>(thread, padded(x.cols)));
     } else {
       executor.amx->pack_bf16(x.data, x.stride, first, count, x.cols, gamma, beta, epsilon,
                               out.strips(), out.k_tiles());
@@ -104,7 +108,7 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
     if (y.type == TileProduct::Output::kFloat) {
       product.y = static_cast<float*>(y.data) + column;
     }
-    executor.amx->product(product, executor.scratch<std::byte>(thread));
+    executor.amx->product(product, executor.scratch<std::byte>(thread, kTileScratch));
   };
   if (rows > 16) {
     executor.pool.run(blocks * groups, multiply_group);
@@ -152,7 +156,7 @@ void multiply_block(Executor& executor, const Linear& layer, const RowBlock& blo
                             .output = y.type,
                             .y = y.data,
                             .y_stride = y.stride};
-  executor.amx->product(product, executor.scratch<std::byte>(block.thread));
+  executor.amx->product(product, executor.scratch<std::byte>(block.thread, kTileScratch));
 }
 
 /// One to kFewRows rows: bound by reading the weights once.
@@ -176,8 +180,8 @@ void multiply_few(Executor& executor, const Linear& layer, const Activations& x,
     const int panel = task * group;
     const int panels = std::min(group, w.panels() - panel);
     const int column = panel * kPanel;
-    float* sums = executor.scratch<float>(thread);
     const std::ptrdiff_t stride = panels * kPanel;
+    float* sums = executor.scratch<float>(thread, std::size_t(rows * stride));
     switch (w.precision()) {
       case Precision::kFloat32:
         executor.matrix.few_f32(from, in.stride, rows, w.steps(), w.panel(panel), panels, sums,
@@ -215,10 +219,11 @@ void multiply_many(Executor& executor, const Linear& layer, const Activations& x
     const int panel = task % columns * kManyPanels;
     const int panels = std::min(kManyPanels, w.panels() - panel);
     const int column = panel * kPanel;
-    float* sums = executor.scratch<float>(thread);
-    float* widened = sums + kManyRows * kManyPanels * kPanel;
     const std::ptrdiff_t stride = kManyPanels * kPanel;
     const std::ptrdiff_t wide_panel = std::ptrdiff_t(w.padded_inputs()) * kPanel;
+    float* sums =
+        executor.scratch<float>(thread, kManySums + kManyPanels * std::size_t(wide_panel));
+    float* widened = sums + kManySums;
     const float* from = in.data + first_row * in.stride;
     if (w.precision() == Precision::kFloat32) {
       executor.matrix.many_f32(from, in.stride, rows, w.inputs(),
@@ -317,13 +322,15 @@ void multiply(Executor& executor, const Linear& layer, const RowBlock& block, Ac
       {TileProduct::Output::kStrips, strips_at(y.strips(), y.k_tiles(), y_first), y.k_tiles()});
 }
 
-std::size_t linear_scratch_bytes(int inputs) {
-  const std::size_t padded = std::size_t(inputs + 63) / 64 * 64;
-  const std::size_t many =
-      (kManyRows * kManyPanels * kPanel + kManyPanels * padded * kPanel) * sizeof(float);
+ScratchNeed linear_scratch(std::initializer_list<int> inputs) {
   // Few rows: a group's sums; at least one panel, at most kFewBytes of weights 64 bytes a step.
-  const std::size_t few = kFewRows * (kFewBytes / (16 * 64)) * kPanel * sizeof(float);
-  return std::max({many, few, kTileScratch, padded * sizeof(float)});
+  constexpr std::size_t kFewPanels = kFewBytes / (16 * 64);
+  ScratchNeed need = ScratchNeed::of<float>(kFewRows * kFewPanels * kPanel) |
+                     ScratchNeed::of<std::byte>(kTileScratch);
+  for (const int n : inputs) {
+    need = need | ScratchNeed::of<float>(kManySums + kManyPanels * padded(n) * kPanel);
+  }
+  return need;
 }
 
 }  // namespace runnel::engine

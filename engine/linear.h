@@ -1,6 +1,8 @@
 // Linear layers and what stands around them, over rows of activations and all threads.
 #pragma once
 
+#include <initializer_list>
+
 #include "engine/activations.h"
 #include "engine/aligned_vector.h"
 #include "engine/executor.h"
@@ -56,7 +58,7 @@ void multiply(Executor& executor, const Linear& layer, const RowBlock& block, Ac
 /// Int8 strips out of the wide ones, for rows [0, rows).
 void quantize_strips(Executor& executor, int rows, Activations& x) noexcept;
 
-/// Bytes of scratch a thread needs for products with up to `inputs` inputs.
-std::size_t linear_scratch_bytes(int inputs);
+/// What products need, and `normalize` and `pack` before them, with any of these numbers of inputs.
+ScratchNeed linear_scratch(std::initializer_list<int> inputs);
 
 }  // namespace runnel::engine

@@ -3,7 +3,10 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <cstring>
 #include <new>
+
+#include "engine/sanitizer.h"
 
 namespace runnel::engine {
 namespace {
@@ -14,6 +17,11 @@ constexpr std::size_t kHugePage = std::size_t(2) << 20;
 
 PageBuffer::PageBuffer(std::size_t size, bool huge) : size_(size) {
   if (size == 0) return;
+  if constexpr (kAddressSanitizer) {  // the heap's memory has guards at both ends
+    data_ = static_cast<std::byte*>(::operator new(size, std::align_val_t(4096)));
+    std::memset(data_, 0, size);
+    return;
+  }
   huge = huge && size >= kHugePage;
   // Huge pages need addresses that are multiples of theirs; what is too much goes back.
   const std::size_t page = 4096, whole = (size + page - 1) / page * page;
@@ -33,7 +41,12 @@ PageBuffer::PageBuffer(std::size_t size, bool huge) : size_(size) {
 }
 
 PageBuffer::~PageBuffer() {
-  if (data_) ::munmap(data_, size_);
+  if (!data_) return;
+  if constexpr (kAddressSanitizer) {
+    ::operator delete(data_, std::align_val_t(4096));
+  } else {
+    ::munmap(data_, size_);
+  }
 }
 
 }  // namespace runnel::engine

@@ -150,6 +150,7 @@ void Weights::read(std::string_view tensor, std::int64_t first, std::span<float>
   }
   const auto bytes = t.bytes.subspan(std::size_t(first) * width, out.size() * width);
   to_float(t.dtype, bytes.data(), out);
+  expect_finite(out, first, label_, t.name);
   if (const MappedFile* file = file_of(t)) file->release_behind(bytes);
 }
 

@@ -37,11 +37,12 @@ class Weights {
   /// Throws std::runtime_error with the expected and the found shape, or if there is no such
   /// tensor.
   const Tensor& get(std::string_view tensor, const Shape& expected) const;
-  /// The same, converted to float from F32, F16, BF16 or F64.
+  /// The same, converted to float from F32, F16, BF16 or F64. Throws for values that aren't finite.
   std::vector<float> floats(std::string_view tensor, const Shape& expected) const;
   /// Elements [first, first + out.size()) of a tensor, row-major, as float. Made for reading large
   /// tensors once, front to back: of mapped ones, no more than some MB stay resident. Throws
-  /// std::runtime_error if there is no such tensor, it has no floats, or fewer than that.
+  /// std::runtime_error if there is no such tensor, it has no floats, fewer than that, or some that
+  /// aren't finite.
   void read(std::string_view tensor, std::int64_t first, std::span<float> out) const;
   /// The tensor won't be read soon: its mapped pages leave resident memory. Reading it again works.
   void release(std::string_view tensor) const noexcept;

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-240}
 targets=("${@:2}")
 ((${#targets[@]})) || targets=(safetensors torch_checkpoint ggml_checkpoint gtcrn_config
-                               htdemucs_config whisper_config moonshine_config tokenizer_json
+                               htdemucs_config whisper_config moonshine_config network tokenizer_json
                                wav_header)
 build=${FUZZ_BUILD:-build-fuzz}
 command -v clang++ >/dev/null ||

@@ -168,7 +168,7 @@ class MoonshineBench {
     const moonshine::DecoderWeights weights = moonshine::pack_decoder(checkpoint, compute_);
     const int frames = int(line_frames());
     engine::Executor executor(engine::chosen_isa(), compute_.threads,
-                              moonshine::decoder_scratch_bytes(config, frames));
+                              moonshine::Decoder::scratch(config, frames));
     moonshine::Decoder decoder(config, weights, compute_, executor, frames, kLineTokens);
     const int dim = config.encoder.dim;
     std::vector<float> rows(std::size_t(kFramesOfPush) * std::size_t(dim));

@@ -16,17 +16,19 @@
 namespace runnel::apps {
 namespace {
 
-std::size_t scratch_bytes() {
-  int widest = 0;
-  for (const WhisperShape& shape : kWhisperShapes) widest = std::max(widest, 4 * shape.dim);
-  return std::max({engine::linear_scratch_bytes(widest), engine::kAttentionScratch,
-                   engine::attention_scratch(kAudioRows, kHeadDim) * sizeof(float),
-                   std::size_t(kAudioRows + 64) * sizeof(float)});
+engine::ScratchNeed scratch() {
+  engine::ScratchNeed need =
+      engine::attention_need(kAudioRows, kHeadDim) |
+      engine::ScratchNeed::of<float>(engine::attention_weights(1, kAudioRows));
+  for (const WhisperShape& shape : kWhisperShapes) {
+    need = need | engine::linear_scratch({4 * shape.dim});
+  }
+  return need;
 }
 
 nlohmann::json bench_ops(const OpsBenchOptions& options) {
   const engine::Isa isa = engine::chosen_isa();
-  engine::Executor executor(isa, options.threads, scratch_bytes());
+  engine::Executor executor(isa, options.threads, scratch());
   engine::flush_denormals();
   OpsRun run{executor, eigen_peer(isa), options.filters, options.seconds, {}};
   const Ceilings before = measure_ceilings(executor.pool, isa);

@@ -58,7 +58,7 @@ Times time_tiles(OpsRun& run, int dim, int queries, int keys) {
     executor.pool.run(heads * tasks, [&](int task, int thread) {
       const int first = task % tasks * kQueriesPerTask;
       executor.amx->attend(head_at(task / tasks), first, std::min(kQueriesPerTask, padded - first),
-                           executor.scratch<std::byte>(thread));
+                           executor.scratch<std::byte>(thread, engine::kAttentionScratch));
     });
   });
 }
@@ -74,10 +74,11 @@ Times time_floats(OpsRun& run, int dim) {
     executor.pool.run(heads * tasks, [&](int task, int thread) {
       const int first = task % tasks * kQueriesPerTask;
       const float* q = qkv.data() + task / tasks * kHeadDim;
-      executor.attention.many(q, stride, first, std::min(kQueriesPerTask, kAudioRows - first),
-                              kAudioRows, q + dim, q + 2 * dim, stride, kAudioRows, kHeadDim,
-                              kScale, false, executor.scratch<float>(thread),
-                              out.data() + task / tasks * kHeadDim, dim);
+      executor.attention.many(
+          q, stride, first, std::min(kQueriesPerTask, kAudioRows - first), kAudioRows, q + dim,
+          q + 2 * dim, stride, kAudioRows, kHeadDim, kScale, false,
+          executor.scratch<float>(thread, engine::attention_scratch(kAudioRows, kHeadDim)),
+          out.data() + task / tasks * kHeadDim, dim);
     });
   });
 }
@@ -110,7 +111,8 @@ Op cross_attention(OpsRun& run, int dim, bool half) {
     executor.pool.run(heads, [&](int head, int thread) {
       const std::byte* from = memory.data() + at + std::size_t(head) * (keys + values);
       attend(query.data() + head * kHeadDim, {from, from + keys, kAudioRows}, kHeadDim, kScale,
-             executor.scratch<float>(thread), out.data() + head * kHeadDim);
+             executor.scratch<float>(thread, engine::attention_weights(1, kAudioRows)),
+             out.data() + head * kHeadDim);
     });
     at = at + 2 * layer > memory.size() ? 0 : at + layer;
   });
@@ -139,7 +141,9 @@ Op self_attention(OpsRun& run, int dim, bool half) {
               .stride = 2 * dim,
               .rows = rows.data(),
               .n = kContext},
-             kHeadDim, kScale, executor.scratch<float>(thread), out.data() + head * kHeadDim);
+             kHeadDim, kScale,
+             executor.scratch<float>(thread, engine::attention_weights(1, kContext)),
+             out.data() + head * kHeadDim);
     });
     at = at + 2 * layer > cache.size() ? 0 : at + layer;
   });

@@ -1,6 +1,7 @@
 // Scaled dot-product attention of one head, without ever storing the score matrix.
 //
-// `dim` is the head's size: 64 in real models (make that one fast), any even number ≥ 2 up to 128.
+// `dim` is the head's size: 64 in real models (make that one fast), any even number ≥ 2 up to
+// kMostHeadDim.
 // None allocates; scratch comes from the caller.
 #pragma once
 
@@ -42,6 +43,7 @@ struct AttendWindow {
 inline constexpr int kWindowPadding = 16;
 
 inline constexpr int kFewQueries = 8;
+inline constexpr int kMostHeadDim = 128;
 
 struct AttentionKernels {
   /// One query against a memory: out = Σ softmax(scale · q·k) v. scratch: [⌈n / 16⌉ · 16]; after

@@ -8,8 +8,7 @@ namespace {
 
 constexpr int kRows = 64;    // of a block of float sums
 constexpr int kPanels = 16;  // of it; even
-static_assert(kTapScratch >= std::size_t(kRows) * kPanels * kPanel * sizeof(float) &&
-              kTapScratch >= kTileScratch);
+constexpr std::size_t kSums = std::size_t(kRows) * kPanels * kPanel;
 
 int padded(int inputs) { return (inputs + 31) / 32 * 32; }
 
@@ -31,7 +30,7 @@ TapFinish from(const TapFinish& finish, int row, int panel) noexcept {
 }
 
 void multiply_floats(Executor& executor, int thread, const TapProduct& p) noexcept {
-  float* sums = executor.scratch<float>(thread);
+  float* sums = executor.scratch<float>(thread, kSums);
   const auto* x = static_cast<const float*>(p.x);
   for (int panel = 0; panel < p.panels; panel += kPanels) {
     const int panels = std::min(kPanels, p.panels - panel);
@@ -110,9 +109,13 @@ TapProduct Convolution::product(const void* x, std::ptrdiff_t x_stride, std::ptr
           .finish = {.bias = bias.data(), .cols = cols()}};
 }
 
+ScratchNeed convolution_scratch() {
+  return ScratchNeed::of<float>(kSums) | ScratchNeed::of<std::byte>(kTileScratch);
+}
+
 void multiply(Executor& executor, int thread, const TapProduct& product) noexcept {
   if (product.bf16) {
-    return executor.amx->multiply_taps(product, executor.scratch<std::byte>(thread));
+    return executor.amx->multiply_taps(product, executor.scratch<std::byte>(thread, kTileScratch));
   }
   multiply_floats(executor, thread, product);
 }

@@ -56,7 +56,7 @@ struct Convolution {
 /// Runs a product on the calling task's thread.
 void multiply(Executor& executor, int thread, const TapProduct& product) noexcept;
 
-/// Bytes of executor scratch that `multiply` needs.
-inline constexpr std::size_t kTapScratch = 64 * 16 * kPanel * sizeof(float);
+/// What `multiply` needs.
+ScratchNeed convolution_scratch();
 
 }  // namespace runnel::engine

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <stdexcept>
 #include <string>
 
 namespace runnel::models::gtcrn {
@@ -29,6 +30,11 @@ Affine fold_norm(const Weights& weights, const std::string& conv_bias, const std
              variance = weights.floats(norm + ".running_var", shape);
   Affine affine;
   for (int c = 0; c < channels; ++c) {
+    if (variance[c] < 0) {
+      throw std::runtime_error(weights.label() + ": tensor '" + norm +
+                               ".running_var': expected variances, found " +
+                               std::to_string(variance[c]) + " at element " + std::to_string(c));
+    }
     const double scale = gamma[c] / std::sqrt(double(variance[c]) + 1e-5);
     affine.scale.push_back(float(scale));
     affine.shift.push_back(float((double(bias[c]) - mean[c]) * scale + beta[c]));

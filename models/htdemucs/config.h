@@ -43,6 +43,10 @@ struct Config {
     for (int k = 0; k < i; ++k) c *= growth;
     return c;
   }
+  /// Of the residual branches of layer `i`.
+  int hidden_channels_of(int i) const noexcept { return channels_of(i) / dconv_comp; }
+  /// Frames or samples that the last residual branch's neighbours lie apart: 2.
+  int widest_dilation() const noexcept { return 1 << (dconv_depth - 1); }
   int transformer_dim() const noexcept {
     return bottom_channels > 0 ? bottom_channels : channels_of(depth - 1);
   }

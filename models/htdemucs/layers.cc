@@ -17,11 +17,11 @@ Shape with_time(Branch branch, Shape shape) {
 }
 
 std::vector<ResidualBranch> residual_branches(const Config& c, const LayerReader& reader,
-                                              const std::string& layer, int channels, bool bf16) {
+                                              const std::string& layer, int index, bool bf16) {
   std::vector<ResidualBranch> branches;
   for (int d = 0; d < c.dconv_depth; ++d) {
-    branches.emplace_back(reader, layer + "dconv.layers." + std::to_string(d), channels,
-                          channels / c.dconv_comp, 1 << d, bf16);
+    branches.emplace_back(reader, layer + "dconv.layers." + std::to_string(d), c.channels_of(index),
+                          c.hidden_channels_of(index), 1 << d, bf16);
   }
   return branches;
 }
@@ -62,7 +62,7 @@ EncoderLayer::EncoderLayer(const Config& c, const LayerReader& reader, Branch br
         },
         bias);
   }
-  residual = residual_branches(c, reader, layer, channels, bf16);
+  residual = residual_branches(c, reader, layer, index, bf16);
   const auto mix =
       reader.floats(layer + "rewrite.weight", with_time(branch, {2 * channels, channels, 1}));
   rewrite = engine::Convolution(
@@ -97,7 +97,7 @@ DecoderLayer::DecoderLayer(const Config& c, const LayerReader& reader, Branch br
         }
       },
       reader.floats(layer + "rewrite.bias", {2 * channels}));
-  residual = residual_branches(c, reader, layer, channels, bf16);
+  residual = residual_branches(c, reader, layer, c.depth - 1 - index, bf16);
 
   const int kernel = c.kernel_size, stride = c.stride;
   const auto up =

@@ -6,8 +6,11 @@
 #include <optional>
 #include <utility>
 
+#include "engine/kernels/attention.h"
+#include "engine/kernels/taps.h"
 #include "models/config_json.h"
 #include "models/htdemucs/package_description.h"
+#include "models/htdemucs/residual_branch.h"
 
 namespace runnel::models::htdemucs {
 namespace {
@@ -178,14 +181,21 @@ void check_layers(const Config& config, const Kwargs& kwargs) {
                   std::to_string(frequencies) + " in layer " + std::to_string(i));
     }
   }
-  constexpr int kMaxChannels = 8192;
-  if (config.channels_of(config.depth - 1) > kMaxChannels) {
-    kwargs.fail("growth", "at most " + std::to_string(kMaxChannels) + " channels in the last layer",
-                std::to_string(config.channels_of(config.depth - 1)));
+  const int last = config.depth - 1;
+  if (config.channels_of(last) > kMostChannels) {
+    kwargs.fail("growth",
+                "at most " + std::to_string(kMostChannels) + " channels in the last layer",
+                std::to_string(config.channels_of(last)));
   }
   if (config.dconv_comp > config.channels) {
     kwargs.fail("dconv_comp", "at most the channels, " + std::to_string(config.channels),
                 std::to_string(config.dconv_comp));
+  }
+  if (config.hidden_channels_of(last) > engine::kMostGram) {
+    kwargs.fail(
+        "dconv_comp",
+        "at most " + std::to_string(engine::kMostGram) + " hidden channels in the last layer",
+        std::to_string(config.hidden_channels_of(last)));
   }
 }
 
@@ -198,6 +208,11 @@ void check_transformer(const Config& config, const Kwargs& kwargs) {
   if (dim % config.t_heads != 0) {
     kwargs.fail("t_heads", "a divisor of the transformer's " + std::to_string(dim) + " channels",
                 std::to_string(config.t_heads));
+  }
+  if (dim / config.t_heads % 2 != 0 || dim / config.t_heads > engine::kMostHeadDim) {
+    kwargs.fail("t_heads",
+                "attention heads of an even size up to " + std::to_string(engine::kMostHeadDim),
+                std::to_string(config.t_heads) + " of " + std::to_string(dim / config.t_heads));
   }
   if (float(dim) * config.t_hidden_scale < 1) kwargs.fail("t_hidden_scale", "a hidden layer");
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
+#include <tuple>
 
 #include "engine/executor.h"
 #include "models/htdemucs/spectral_branch.h"
@@ -16,11 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Rows that a transposed convolution writes in front of the first and behind the last.
-constexpr int kBeyond = 8;
+constexpr int kSampleBlock = 4096;  // of a task that makes rows of channels
 
 int segment_of(const Bag& bag, int samples) {
-  if (bag.models.empty()) throw std::invalid_argument("htdemucs: expected a model, found none");
   const Config& c = bag.models.front().config;
   const int most = c.segment_samples();
   if (samples == 0) return most;
@@ -44,18 +43,14 @@ engine::Precision precision_of(const engine::ComputeConfig& compute) {
 }
 
 void check(const Config& c) {
-  if (c.audio_channels > 4 || c.depth > SegmentTimes::kMostLayers) {
-    throw std::runtime_error("htdemucs: expected up to 4 channels and " +
+  if (c.depth > SegmentTimes::kMostLayers) {
+    throw std::runtime_error("htdemucs: expected up to " +
                              std::to_string(SegmentTimes::kMostLayers) + " layers, found " +
-                             std::to_string(c.audio_channels) + " and " + std::to_string(c.depth));
+                             std::to_string(c.depth));
   }
   if (c.kernel_size != 2 * c.stride) {
     throw std::runtime_error("htdemucs: expected a kernel of twice the stride, found " +
                              std::to_string(c.kernel_size) + " and " + std::to_string(c.stride));
-  }
-  if (2 * c.channels_of(c.depth - 1) > kMostColumns - 32) {
-    throw std::runtime_error("htdemucs: expected fewer than " + std::to_string(kMostColumns / 2) +
-                             " channels, found " + std::to_string(c.channels_of(c.depth - 1)));
   }
 }
 
@@ -69,8 +64,39 @@ TokenGrid grid_of(const Config& c, int samples) {
   return grid;
 }
 
-std::size_t scratch_of(const Config& c, int samples) {
-  return std::max(engine::kTapScratch, Transformer::executor_scratch_bytes(c, grid_of(c, samples)));
+engine::ScratchNeed sample_rows(int channels) {
+  return engine::ScratchNeed::of<float>(std::size_t(kSampleBlock) * std::size_t(channels));
+}
+
+engine::ScratchNeed scratch_of(const Bag& bag, int samples) {
+  engine::ScratchNeed need = engine::convolution_scratch() | ResidualBranch::scratch();
+  for (const Checkpoint& model : bag.models) {
+    const Config& c = model.config;
+    need = need | sample_rows(c.audio_channels) | Transformer::scratch(c, grid_of(c, samples));
+  }
+  return need;
+}
+
+/// The models of a bag run in one workspace.
+void expect_same_layers(const Bag& bag) {
+  const auto shape = [](const Config& c) {
+    return std::tuple(c.sources.size(), c.audio_channels, c.samplerate, c.channels, c.growth,
+                      c.nfft, c.depth, c.stride, c.dconv_depth, c.dconv_comp);
+  };
+  for (const Checkpoint& model : bag.models) {
+    if (shape(model.config) == shape(bag.models.front().config)) continue;
+    throw std::runtime_error(model.label + ": expected layers of the sizes of " +
+                             bag.models.front().label +
+                             ", with which it is in a bag, found others");
+  }
+}
+
+/// Of the first model; throws for a bag that doesn't run.
+const Config& checked(const Bag& bag) {
+  if (bag.models.empty()) throw std::invalid_argument("htdemucs: expected a model, found none");
+  check(bag.models.front().config);
+  expect_same_layers(bag);
+  return bag.models.front().config;
 }
 
 }  // namespace
@@ -91,17 +117,16 @@ struct Network::Impl {
   };
 
   Impl(const Bag& bag, const engine::ComputeConfig& compute, int segment)
-      : config(bag.models.front().config),
+      : config(checked(bag)),
         label(bag.models.front().label),
         random(bag.models.front().random_weights),
         shares(bag.weights),
         samples(segment_of(bag, segment)),
-        executor(engine::chosen_isa(), compute.threads, scratch_of(config, samples)),
+        executor(engine::chosen_isa(), compute.threads, scratch_of(bag, samples)),
         bf16(engine::convolves_bf16(executor, precision_of(compute))),
         spectrum(config, samples, executor),
         spectral(config, spectrum.frames(), bf16, executor),
         temporal(config, samples, bf16, executor) {
-    check(config);
     for (const Checkpoint& checkpoint : bag.models) {
       models.push_back(
           std::make_unique<Weights>(checkpoint, grid_of(config, samples), compute, bf16, executor));
@@ -111,9 +136,11 @@ struct Network::Impl {
     spectral_out =
         engine::PageBuffer(std::size_t(spectrum.frames()) * bins * stems * audio * 2 * 4, true);
     temporal_out =
-        engine::PageBuffer((std::size_t(samples) + 2 * kBeyond) * stems * audio * 4, true);
+        engine::PageBuffer(std::size_t(samples + 2 * beyond()) * stems * audio * 4, true);
     if (models.size() > 1) one.resize(stems * audio * std::size_t(samples));
   }
+
+  int beyond() const noexcept { return TemporalBranch::beyond(config); }
 
   void run(Weights& w, MatrixView<const float> mix, StemSet wanted,
            MatrixView<float> out) noexcept {
@@ -140,7 +167,7 @@ struct Network::Impl {
     temporal.join_bottom();
     auto* spectral_values = reinterpret_cast<float*>(spectral_out.data());
     auto* temporal_values =
-        reinterpret_cast<float*>(temporal_out.data()) + std::ptrdiff_t(kBeyond) * out.rows;
+        reinterpret_cast<float*>(temporal_out.data()) + std::ptrdiff_t(beyond()) * out.rows;
     for (int i = 0; i < config.depth; ++i) {
       spectral.decode(w.spectral, i, spectral_values);
       times.spectral_decoder[std::size_t(i)] = lap();
@@ -155,7 +182,7 @@ struct Network::Impl {
   /// The temporal branch's input: mean 0 and deviation 1 over all channels.
   Spectrum::Normal put_samples(MatrixView<const float> mix) noexcept {
     double sum = 0, squares = 0;
-    constexpr int kBlock = 4096;
+    constexpr int kBlock = kSampleBlock;
     for (int c = 0; c < mix.rows; ++c) {
       for (int first = 0; first < samples; first += kBlock) {
         double part[2] = {0, 0};
@@ -170,7 +197,7 @@ struct Network::Impl {
     const float scale = float(1 / (1e-5 + deviation)), shift = float(-mean) * scale;
     RowImage& in = temporal.input();
     executor.pool.run((samples + kBlock - 1) / kBlock, [&](int block, int thread) {
-      float* rows = executor.scratch<float>(thread);
+      float* rows = executor.scratch<float>(thread, std::size_t(kBlock * mix.rows));
       const int first = block * kBlock, count = std::min(kBlock, samples - first);
       const int channels = mix.rows;
       for (int i = 0; i < count; ++i) {
@@ -225,7 +252,7 @@ struct Network::Impl {
   TemporalBranch temporal;
   std::vector<std::unique_ptr<Weights>> models;
   engine::PageBuffer spectral_out;  // [frames][nfft / 2 and sides][stems][channels][re, im]
-  engine::PageBuffer temporal_out;  // [kBeyond + samples + kBeyond][stems][channels]
+  engine::PageBuffer temporal_out;  // [beyond() + samples + beyond()][stems][channels]
   AlignedVector<float> one;         // [stems · channels, samples] of one model of a bag
   SegmentTimes times{};
 };

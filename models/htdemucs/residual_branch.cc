@@ -12,9 +12,12 @@ namespace {
 using Kind = engine::TapFinish::Kind;
 
 constexpr double kEpsilon = 1e-5;
-constexpr int kJoinedValues = 512;  // no fewer than the widest hidden row
-static_assert(kJoinedValues >= engine::kMostGram &&
-              engine::kMostGram * (engine::kMostGram + 1) * sizeof(float) <= engine::kTapScratch);
+constexpr int kMostColumns = 2 * (kMostChannels + engine::kPanel - 1);
+constexpr int kJoinedValues = 512;
+static_assert(kJoinedValues >= engine::kMostGram, "a hidden row must fit");
+
+/// Sums of n values and of their products.
+constexpr std::size_t gram_values(int n) { return std::size_t(n) * std::size_t(n + 1); }
 
 struct Normal {
   float mean, scale;  // 1 / √(variance + ε)
@@ -31,9 +34,11 @@ Normal normal_of(const Moments& m, double count) noexcept {
 ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& name, int channels,
                                int hidden, int dilation, bool bf16)
     : channels_(channels), hidden_(hidden), dilation_(dilation) {
-  if (hidden_stride() > engine::kMostGram) {
-    throw std::runtime_error(name + ": expected up to " + std::to_string(engine::kMostGram) +
-                             " hidden channels, found " + std::to_string(hidden));
+  if (hidden > engine::kMostGram || channels > kMostChannels) {
+    throw std::runtime_error(name + ": expected up to " + std::to_string(kMostChannels) +
+                             " channels and " + std::to_string(engine::kMostGram) +
+                             " hidden ones, found " + std::to_string(channels) + " and " +
+                             std::to_string(hidden));
   }
   const auto in = reader.floats(name + ".0.weight", {hidden, channels, 3});
   const auto in_bias = reader.floats(name + ".0.bias", {hidden});
@@ -82,6 +87,11 @@ ResidualBranch::ResidualBranch(const LayerReader& reader, const std::string& nam
   bias_ = widen_.columns_of(bias);
 }
 
+engine::ScratchNeed ResidualBranch::scratch() {
+  return engine::convolution_scratch() |
+         engine::ScratchNeed::of<float>(gram_values(engine::kMostGram));
+}
+
 Moments ResidualBranch::narrow(engine::Executor& executor, int thread, const ResidualRows& rows,
                                int first, int count) const noexcept {
   const std::ptrdiff_t begin = rows.row0 + std::ptrdiff_t(first - dilation_) * channels_;
@@ -123,9 +133,9 @@ Moments ResidualBranch::activate(engine::Executor& executor, int thread, const R
   if (rest > 0) activate_rows(whole * together, 1, int(rest * stride));
 
   const int n = int(stride);
-  float* sums = executor.scratch<float>(thread);
+  float* sums = executor.scratch<float>(thread, gram_values(n));
   float* products = sums + n;
-  std::fill_n(sums, n + n * n, 0.0f);
+  std::fill_n(sums, gram_values(n), 0.0f);
   executor.taps.gram(activated, rows.activated.bf16, stride, count, n, sums, products);
   Moments moments{count * bias_moments_.sum, count * bias_moments_.squares};
   for (int i = 0; i < n; ++i) {

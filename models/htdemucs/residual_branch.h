@@ -21,12 +21,15 @@ struct Moments {
   }
 };
 
+/// Values from one row of hidden channels to the next.
+constexpr int padded_hidden(int channels) noexcept { return (channels + 7) / 8 * 8; }
+
 /// The rows that a branch works on: one sequence of `channels` values a row.
 struct ResidualRows {
   engine::Operand x{};          // [rows, channels], with `dilation` zero rows at either side
   std::ptrdiff_t row0 = 0;      // where row 0 begins
   float* hidden = nullptr;      // [rows, hidden_stride]
-  engine::Operand activated{};  // [rows + slack, hidden_stride]
+  engine::Operand activated{};  // [rows, hidden_stride]; both with the slack that tiles read
   int rows = 0;
 };
 
@@ -38,8 +41,9 @@ class ResidualBranch {
   ResidualBranch(const LayerReader& reader, const std::string& name, int channels, int hidden,
                  int dilation, bool bf16);
 
-  int hidden_stride() const noexcept { return (hidden_ + 7) / 8 * 8; }
+  int hidden_stride() const noexcept { return padded_hidden(hidden_); }
   std::size_t bytes() const noexcept { return narrow_.bytes() + widen_.bytes(); }
+  static engine::ScratchNeed scratch();
 
   /// W₁ ∗ x of rows [first, first + count) into `hidden`. Returns its moments.
   Moments narrow(engine::Executor& executor, int thread, const ResidualRows& rows, int first,
@@ -65,6 +69,7 @@ class ResidualBranch {
   AlignedVector<float> gain_, bias_;
 };
 
-inline constexpr int kMostColumns = 4096;  // of a gated unit, for scratch on the stack
+/// Channels of a layer: a gated unit of them has scratch on the stack.
+inline constexpr int kMostChannels = 2032;
 
 }  // namespace runnel::models::htdemucs

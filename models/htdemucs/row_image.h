@@ -17,13 +17,14 @@ namespace runnel::models::htdemucs {
 class RowImage {
  public:
   RowImage() = default;
-  RowImage(int planes, int rows, int cols, int margin, bool bf16)
+  /// `step`: products' windows begin so many rows after one another, or fewer.
+  RowImage(int planes, int rows, int cols, int margin, int step, bool bf16)
       : planes_(planes),
         rows_(rows),
         cols_(cols),
         margin_(margin),
         bf16_(bf16),
-        memory_(std::size_t(size()) * (bf16 ? 2 : 4), true) {}
+        memory_(std::size_t(size(step)) * (bf16 ? 2 : 4), true) {}
 
   int planes() const noexcept { return planes_; }
   int rows() const noexcept { return rows_; }
@@ -44,10 +45,10 @@ class RowImage {
   }
 
  private:
-  std::ptrdiff_t size() const noexcept {
+  std::ptrdiff_t size(int step) const noexcept {
     const std::ptrdiff_t image = (planes_ * plane_stride() + std::ptrdiff_t(margin_) * cols_);
-    // A product of windows with a stride of some rows reads that many for each row of slack.
-    return image + std::ptrdiff_t(8) * (engine::kTapRowSlack + 1) * cols_ + engine::kTapSlack;
+    const std::ptrdiff_t slack = std::ptrdiff_t(step) * engine::kTapRowSlack * cols_;
+    return image + slack + engine::kTapSlack;
   }
 
   int planes_ = 0, rows_ = 0, cols_ = 0, margin_ = 0;

@@ -7,8 +7,6 @@ namespace {
 
 using Kind = engine::TapFinish::Kind;
 
-constexpr int kWidestDilation = 2;  // rows of zeros at either side
-
 }  // namespace
 
 SpectralWeights::SpectralWeights(const Config& c, const LayerReader& reader, bool bf16) {
@@ -35,40 +33,17 @@ SpectralBranch::SpectralBranch(const Config& c, int frames, bool bf16, engine::E
       input_channels_(2 * c.audio_channels),
       bf16_(bf16),
       executor_(executor),
-      input_(1, frames, (c.nfft / 2 + 2 * pad_) * input_channels_, 0, bf16) {
+      input_(1, frames, (c.nfft / 2 + 2 * pad_) * input_channels_, 0, 1, bf16) {
   int frequencies = c.nfft / 2;
   for (int i = 0; i < c.depth; ++i) {
     frequencies /= stride_;
-    levels_.emplace_back(frequencies, frames, c.channels_of(i), 1, bf16);
-    upper_.emplace_back(frequencies, frames, c.channels_of(i), kWidestDilation, bf16);
+    levels_.emplace_back(frequencies, frames, c.channels_of(i), 1, 1, bf16);
+    upper_.emplace_back(frequencies, frames, c.channels_of(i), c.widest_dilation(), 1, bf16);
   }
   const int channels = c.channels_of(c.depth - 1);
   bottom_.resize(std::size_t(frequencies) * std::size_t(frames) * std::size_t(channels));
-  const std::size_t values =
-      std::size_t(frames + 2 * kWidestDilation + engine::kTapRowSlack) * std::size_t(channels) +
-      engine::kTapSlack;
-  for (int i = 0; i < executor.pool.threads(); ++i) {
-    Scratch& s = scratch_.emplace_back();
-    s.x.resize(values * (bf16 ? 2 : 4));
-    s.hidden.resize(values / 4);
-    if (bf16) s.activated.resize(values / 4 * 2);
-  }
-}
-
-ResidualRows SpectralBranch::rows_of(int thread, int channels) noexcept {
-  Scratch& s = scratch_[std::size_t(thread)];
-  ResidualRows rows{.x = {s.x.data(), bf16_},
-                    .row0 = kWidestDilation * channels,
-                    .hidden = s.hidden.data(),
-                    .activated = {s.activated.data(), true},
-                    .rows = frames_};
-  if (!bf16_) rows.activated = {reinterpret_cast<std::byte*>(rows.hidden), false};
-  // Another layer has its rows, of another size, where the zeros of this one are.
-  const std::size_t zeros = std::size_t(kWidestDilation) * std::size_t(channels);
-  const std::size_t bytes = zeros * std::size_t(rows.x.size());
-  std::fill_n(rows.x.at(0), bytes, std::byte(0));
-  std::fill_n(rows.x.at(rows.row0 + std::ptrdiff_t(frames_) * channels), bytes, std::byte(0));
-  return rows;
+  const std::vector<int> rows(std::size_t(c.depth), frames);
+  for (int i = 0; i < executor.pool.threads(); ++i) residual_.emplace_back(c, rows, bf16);
 }
 
 void SpectralBranch::add_residual(const std::vector<ResidualBranch>& branches, int thread,
@@ -86,7 +61,7 @@ void SpectralBranch::encode(const SpectralWeights& weights, int i) noexcept {
   RowImage& in = i > 0 ? levels_[std::size_t(i - 1)] : input_;
   const bool first = i == 0, last = i + 1 == int(levels_.size());
   executor_.pool.run(out.planes(), [&](int f, int thread) {
-    const ResidualRows rows = rows_of(thread, layer.channels);
+    const ResidualRows rows = residual_[std::size_t(thread)].rows_of(i, frames_);
     const int low = stride_ * f - pad_;  // the first frequency of the window
     engine::TapProduct conv;
     if (first) {
@@ -145,7 +120,7 @@ void SpectralBranch::decode(const SpectralWeights& weights, int index, float* ou
   RowImage& upper = upper_[i];
   const int planes = in.planes();
   executor_.pool.run(planes, [&](int f, int thread) {
-    ResidualRows rows = rows_of(thread, layer.channels);
+    ResidualRows rows = residual_[std::size_t(thread)].rows_of(int(i), frames_);
     rows.x = upper.operand();
     rows.row0 = upper.place(f, 0);
     engine::TapProduct rewrite =
@@ -192,9 +167,7 @@ std::size_t SpectralBranch::bytes() const noexcept {
   std::size_t bytes = input_.bytes() + bottom_.size() * sizeof(float);
   for (const RowImage& image : levels_) bytes += image.bytes();
   for (const RowImage& image : upper_) bytes += image.bytes();
-  for (const Scratch& s : scratch_) {
-    bytes += s.hidden.size() * sizeof(float) + s.x.size() + s.activated.size();
-  }
+  for (const ResidualMemory& memory : residual_) bytes += memory.bytes();
   return bytes;
 }
 

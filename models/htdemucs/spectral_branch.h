@@ -7,6 +7,7 @@
 #include "engine/executor.h"
 #include "engine/view.h"
 #include "models/htdemucs/layers.h"
+#include "models/htdemucs/residual_memory.h"
 #include "models/htdemucs/row_image.h"
 
 namespace runnel::models::htdemucs {
@@ -44,8 +45,6 @@ class SpectralBranch {
   std::size_t bytes() const noexcept;
 
  private:
-  /// A row of `channels` in a thread's scratch, for the residual branches.
-  ResidualRows rows_of(int thread, int channels) noexcept;
   void add_residual(const std::vector<ResidualBranch>& branches, int thread,
                     const ResidualRows& rows) noexcept;
 
@@ -56,11 +55,7 @@ class SpectralBranch {
   std::vector<RowImage> levels_;  // an encoder layer's output, then the decoder layer's input
   std::vector<RowImage> upper_;   // what the transposed convolutions read
   AlignedVector<float> bottom_;   // [frequencies · frames, channels]
-  struct Scratch {
-    AlignedVector<float> hidden;
-    AlignedVector<std::byte> x, activated;
-  };
-  std::vector<Scratch> scratch_;  // of each thread
+  std::vector<ResidualMemory> residual_;  // of each thread
 };
 
 }  // namespace runnel::models::htdemucs

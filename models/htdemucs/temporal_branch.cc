@@ -7,8 +7,15 @@ namespace {
 
 using Kind = engine::TapFinish::Kind;
 
-constexpr int kWidestDilation = 2;  // rows of zeros at either side
-constexpr int kMargin = 8;          // of a level: a transposed convolution writes a few rows beyond
+/// Of each layer.
+std::vector<int> rows_of(const Config& c, int samples) {
+  std::vector<int> rows;
+  for (int i = 0; i < c.depth; ++i) {
+    samples = (samples + c.stride - 1) / c.stride;
+    rows.push_back(samples);
+  }
+  return rows;
+}
 
 /// Rows of a task: some 200 KB of floats.
 int block_rows(int channels) noexcept { return std::max(64, 49152 / channels / 32 * 32); }
@@ -34,23 +41,17 @@ TemporalBranch::TemporalBranch(const Config& c, int samples, bool bf16, engine::
       pad_(c.kernel_size / 4),
       bf16_(bf16),
       executor_(executor),
-      input_(1, samples, c.audio_channels, kMargin, bf16) {
-  int rows = samples;
-  std::size_t most = 0, most_hidden = 0, blocks = 0;
+      input_(1, samples, c.audio_channels, beyond(c), c.stride, bf16),
+      residual_(c, rows_of(c, samples), bf16) {
+  std::size_t blocks = 0;
+  int rows = 0;
   for (int i = 0; i < c.depth; ++i) {
-    rows = (rows + stride_ - 1) / stride_;
+    rows = rows_of(c, samples)[std::size_t(i)];
     const int channels = c.channels_of(i);
-    levels_.emplace_back(1, rows, channels, kMargin, bf16);
-    const std::size_t all = std::size_t(rows + 2 * kWidestDilation + engine::kTapRowSlack);
-    most = std::max(most, all * std::size_t(channels) + engine::kTapSlack);
-    most_hidden =
-        std::max(most_hidden, all * std::size_t(channels / c.dconv_comp + 8) + engine::kTapSlack);
+    levels_.emplace_back(1, rows, channels, beyond(c), c.stride, bf16);
     blocks = std::max(blocks, std::size_t(rows / block_rows(channels) + 1));
   }
   bottom_.resize(std::size_t(rows) * std::size_t(c.channels_of(c.depth - 1)));
-  x_ = engine::PageBuffer(most * (bf16 ? 2 : 4), true);
-  hidden_ = engine::PageBuffer(most_hidden * 4, true);
-  if (bf16) activated_ = engine::PageBuffer(most_hidden * 2, true);
   moments_.resize(blocks);
 }
 
@@ -71,20 +72,6 @@ Moments TemporalBranch::sum_over_rows(int rows, int channels, const Task& task) 
   Moments total;
   for (int i = 0; i < blocks; ++i) total += moments_[std::size_t(i)];
   return total;
-}
-
-ResidualRows TemporalBranch::rows_of(int rows, int channels) noexcept {
-  ResidualRows r{.x = {x_.data(), bf16_},
-                 .row0 = kWidestDilation * channels,
-                 .hidden = reinterpret_cast<float*>(hidden_.data()),
-                 .activated = {activated_.data(), true},
-                 .rows = rows};
-  if (!bf16_) r.activated = {hidden_.data(), false};
-  const std::size_t zeros =
-      std::size_t(kWidestDilation) * std::size_t(channels) * std::size_t(r.x.size());
-  std::fill_n(r.x.at(0), zeros, std::byte(0));
-  std::fill_n(r.x.at(r.row0 + std::ptrdiff_t(rows) * channels), zeros, std::byte(0));
-  return r;
 }
 
 template <class Then>
@@ -111,7 +98,7 @@ void TemporalBranch::encode(const TemporalWeights& weights, int i) noexcept {
   RowImage& out = levels_[std::size_t(i)];
   const int channels = layer.channels;
   const bool last = i + 1 == int(levels_.size());
-  const ResidualRows rows = rows_of(out.rows(), channels);
+  const ResidualRows rows = residual_.rows_of(i, out.rows());
   over_rows(out.rows(), channels, [&](int first, int count, int thread) {
     const std::ptrdiff_t at = std::ptrdiff_t(first) * channels;
     engine::TapProduct conv = layer.conv.product(in.at(0, stride_ * first - pad_),
@@ -159,7 +146,7 @@ void TemporalBranch::decode(const TemporalWeights& weights, int index, float* ou
   const std::size_t i = levels_.size() - 1 - std::size_t(index);
   RowImage& in = levels_[i];
   const int channels = layer.channels;
-  const ResidualRows rows = rows_of(in.rows(), channels);
+  const ResidualRows rows = residual_.rows_of(int(i), in.rows());
   over_rows(in.rows(), channels, [&](int first, int count, int thread) {
     const std::ptrdiff_t at = std::ptrdiff_t(first) * channels;
     engine::TapProduct rewrite = layer.rewrite.product(in.at(0, first - 1), channels, 0, count);
@@ -194,8 +181,7 @@ void TemporalBranch::decode(const TemporalWeights& weights, int index, float* ou
 }
 
 std::size_t TemporalBranch::bytes() const noexcept {
-  std::size_t bytes = input_.bytes() + bottom_.size() * sizeof(float) + x_.size() + hidden_.size() +
-                      activated_.size();
+  std::size_t bytes = input_.bytes() + bottom_.size() * sizeof(float) + residual_.bytes();
   for (const RowImage& image : levels_) bytes += image.bytes();
   return bytes;
 }

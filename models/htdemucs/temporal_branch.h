@@ -7,6 +7,7 @@
 #include "engine/executor.h"
 #include "engine/view.h"
 #include "models/htdemucs/layers.h"
+#include "models/htdemucs/residual_memory.h"
 #include "models/htdemucs/row_image.h"
 
 namespace runnel::models::htdemucs {
@@ -33,11 +34,14 @@ class TemporalBranch {
   MatrixView<float> bottom() noexcept;
   /// What the first decoder layer reads: bottom() + the last encoder layer's output.
   void join_bottom() noexcept;
-  /// `out`: of the last layer, [samples][sources · audio channels], with stride − pad rows in front
-  /// and stride rows behind that may be written.
+  /// `out`: of the last layer, [samples][sources · audio channels], with beyond(config) rows in
+  /// front and behind that may be written.
   void decode(const TemporalWeights& weights, int layer, float* out) noexcept;
 
   std::size_t bytes() const noexcept;
+  /// Rows in front of a level's first and behind its last that windows and transposed convolutions
+  /// reach into, at most.
+  static int beyond(const Config& config) noexcept { return config.kernel_size; }
 
  private:
   /// Calls task(first, count, thread) for blocks of a layer's rows.
@@ -46,8 +50,6 @@ class TemporalBranch {
   /// The same, and sums up the moments that the tasks return.
   template <class Task>
   Moments sum_over_rows(int rows, int channels, const Task& task) noexcept;
-  /// All rows of a layer in the shared buffers.
-  ResidualRows rows_of(int rows, int channels) noexcept;
   /// `then(first, count, thread)` follows for each block of finished rows.
   template <class Then>
   void add_residual(const std::vector<ResidualBranch>& branches, int channels,
@@ -59,7 +61,7 @@ class TemporalBranch {
   RowImage input_;
   std::vector<RowImage> levels_;  // an encoder layer's output, then the decoder layer's input
   AlignedVector<float> bottom_;   // [steps, channels]
-  engine::PageBuffer x_, hidden_, activated_;
+  ResidualMemory residual_;
   std::vector<Moments> moments_;  // of the blocks
 };
 

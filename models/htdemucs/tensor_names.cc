@@ -16,8 +16,8 @@ void add_layer(TensorShapes& shapes, const std::string& name, engine::Shape weig
 }
 
 /// Numbers are places in the original's Sequential; the others are activations.
-void add_dconv(TensorShapes& shapes, const std::string& name, int channels, const Config& config) {
-  const int hidden = channels / config.dconv_comp;
+void add_dconv(TensorShapes& shapes, const std::string& name, int index, const Config& config) {
+  const int channels = config.channels_of(index), hidden = config.hidden_channels_of(index);
   for (int i = 0; i < config.dconv_depth; ++i) {
     const std::string layer = name + ".layers." + std::to_string(i);
     add_layer(shapes, layer + ".0", {hidden, channels, 3}, hidden);
@@ -45,11 +45,11 @@ void add_convolutions(TensorShapes& shapes, int i, const Config& config) {
     const std::string encoder = branch + "encoder." + std::to_string(i);
     add_layer(shapes, encoder + ".conv", shape(channels, below_in, kernel, 1), channels);
     add_layer(shapes, encoder + ".rewrite", shape(2 * channels, channels, 1, 1), 2 * channels);
-    add_dconv(shapes, encoder + ".dconv", channels, config);
+    add_dconv(shapes, encoder + ".dconv", i, config);
     const std::string decoder = branch + "decoder." + std::to_string(config.depth - 1 - i);
     add_layer(shapes, decoder + ".conv_tr", shape(channels, below_out, kernel, 1), below_out);
     add_layer(shapes, decoder + ".rewrite", shape(2 * channels, channels, 3, 3), 2 * channels);
-    add_dconv(shapes, decoder + ".dconv", channels, config);
+    add_dconv(shapes, decoder + ".dconv", i, config);
   }
 }
 

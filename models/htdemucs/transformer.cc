@@ -23,7 +23,7 @@ constexpr int kRowsPerTask = 16;      // of normalisation: they stay in the L1 c
 // Rows that go through layers together, a multiple of 32: of 2688 and 1344 tokens 18 equal blocks.
 constexpr int kBlockRows = 224;
 constexpr float kEpsilon = 1e-5f;  // of every normalisation
-constexpr int kLargestTileHead = 64, kLargestHead = 128;
+constexpr int kLargestTileHead = 64;
 
 int padded_rows(int rows) { return (rows + 31) / 32 * 32; }
 int hidden_of(const Config& c) { return int(float(c.transformer_dim()) * c.t_hidden_scale); }
@@ -34,9 +34,10 @@ engine::PageBuffer float_buffer(int rows, int cols) {
 
 HeadShape head_shape(const Config& c, Activations::Format format) {
   const int dim = c.t_heads > 0 ? c.transformer_dim() / c.t_heads : 0;
-  if (dim * c.t_heads != c.transformer_dim() || dim < 1 || dim > kLargestHead || dim % 2 != 0) {
+  if (dim * c.t_heads != c.transformer_dim() || dim < 1 || dim > engine::kMostHeadDim ||
+      dim % 2 != 0) {
     throw std::runtime_error("htdemucs: expected attention heads of an even size up to " +
-                             std::to_string(kLargestHead) + ", found " +
+                             std::to_string(engine::kMostHeadDim) + ", found " +
                              std::to_string(c.transformer_dim()) + " channels in " +
                              std::to_string(c.t_heads) + " heads");
   }
@@ -352,7 +353,7 @@ struct Transformer::Impl {
     executor.pool.run(heads.heads * tasks, [&](int task, int thread) {
       const int first = task % tasks * kQueriesPerTask;
       executor.amx->attend(head_at(task / tasks), first, std::min(kQueriesPerTask, queries - first),
-                           executor.scratch<std::byte>(thread));
+                           executor.scratch<std::byte>(thread, engine::kAttentionScratch));
     });
   }
 
@@ -365,10 +366,11 @@ struct Transformer::Impl {
     const int tasks = (b.rows + kQueriesPerTask - 1) / kQueriesPerTask;
     executor.pool.run(heads.heads * tasks, [&](int task, int thread) {
       const int at = task / tasks * size, first = task % tasks * kQueriesPerTask;
-      executor.attention.many(
-          queries.data + at, queries.stride, first, std::min(kQueriesPerTask, b.rows - first),
-          b.rows, kv.data + width + at, kv.data + 2 * width + at, kv.stride, seen.rows, size,
-          score_scale(), false, executor.scratch<float>(thread), out.data + at, out.stride);
+      float* scratch = executor.scratch<float>(thread, engine::attention_scratch(seen.rows, size));
+      executor.attention.many(queries.data + at, queries.stride, first,
+                              std::min(kQueriesPerTask, b.rows - first), b.rows,
+                              kv.data + width + at, kv.data + 2 * width + at, kv.stride, seen.rows,
+                              size, score_scale(), false, scratch, out.data + at, out.stride);
     });
     if (strips) engine::pack(executor, out, b.attended);
   }
@@ -406,12 +408,12 @@ std::size_t Transformer::scratch_bytes() const noexcept {
          impl_->unsampled.bytes() + impl_->normed.bytes() + impl_->hidden.bytes();
 }
 
-std::size_t Transformer::executor_scratch_bytes(const Config& c, const TokenGrid& grid) {
-  const int heads = std::max(1, c.t_heads), size = c.transformer_dim() / heads;
-  const int widest = std::max({c.channels_of(c.depth - 1), hidden_of(c), kLargestTileHead * heads});
+engine::ScratchNeed Transformer::scratch(const Config& c, const TokenGrid& grid) {
+  const int dim = c.transformer_dim(), heads = std::max(1, c.t_heads);
+  const int width = std::max(dim, kLargestTileHead * heads);  // heads are padded up to tiles
   const int most = std::max(grid.frequencies * grid.frames, grid.steps);
-  return std::max({engine::linear_scratch_bytes(widest), engine::kAttentionScratch,
-                   engine::attention_scratch(most, size) * sizeof(float)});
+  return engine::linear_scratch({c.channels_of(c.depth - 1), dim, hidden_of(c), width}) |
+         engine::attention_need(most, dim / heads);
 }
 
 }  // namespace runnel::models::htdemucs

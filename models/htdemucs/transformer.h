@@ -38,8 +38,8 @@ class Transformer {
 
   std::size_t weight_bytes() const noexcept;
   std::size_t scratch_bytes() const noexcept;
-  /// What the executor must have for each thread.
-  static std::size_t executor_scratch_bytes(const Config& config, const TokenGrid& grid);
+  /// What the executor must have.
+  static engine::ScratchNeed scratch(const Config& config, const TokenGrid& grid);
 
  private:
   struct Impl;

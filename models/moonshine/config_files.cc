@@ -3,17 +3,17 @@
 #include <cmath>
 #include <optional>
 
+#include "engine/kernels/attention.h"
 #include "models/config_json.h"
 #include "models/moonshine/beam_search.h"
 
 namespace runnel::models::moonshine {
 namespace {
 
+using engine::kMostHeadDim;
 using nlohmann::json;
 
 constexpr const char* kModelType = "moonshine_streaming";
-constexpr int kMostHeadDim = 128;  // of the attention kernels
-
 /// An object of the file with its path in it, for messages.
 struct Section {
   const json& object;

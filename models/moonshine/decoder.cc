@@ -178,7 +178,7 @@ void Decoder::remember(int first, int n) noexcept {
     for (int i = 0; i < dim; ++i) block[i * kKeyBlock + t % kKeyBlock] = key[i];
   };
   executor_.pool.run(d.layers, [&](int layer, int thread) {
-    std::uint16_t* narrow = executor_.scratch<std::uint16_t>(thread);
+    std::uint16_t* narrow = executor_.scratch<std::uint16_t>(thread, std::size_t(dim));
     for (int head = 0; head < d.heads; ++head) {
       std::byte* keys = cross_keys(layer, head);
       std::byte* values = cross_values(layer, head) + std::size_t(first * dim) * element();
@@ -454,7 +454,8 @@ void Decoder::self_attention(const DecoderLayer& layer, int index, Buffers& b,
                                          .rows = rows[std::size_t(i)].context,
                                          .n = rows[std::size_t(i)].position + 1};
         attend(qkv.data + i * stride + head * dim, context, dim, scale,
-               executor_.scratch<float>(thread), out.data + i * out.stride + head * dim);
+               executor_.scratch<float>(thread, engine::attention_weights(1, context.n)),
+               out.data + i * out.stride + head * dim);
       }
     }
   });
@@ -479,7 +480,7 @@ void Decoder::cross_attention(const DecoderLayer& layer, int index, Buffers& b, 
     const int count = std::min(engine::kFewQueries, n - first);
     const engine::AttendMemory memory{
         .keys = cross_keys(index, head), .values = cross_values(index, head), .n = frames_};
-    float* weights = executor_.scratch<float>(thread);
+    float* weights = executor_.scratch<float>(thread, engine::attention_weights(count, frames_));
     attend(queries.data + first * queries.stride + head * dim, queries.stride, count, memory, dim,
            scale, weights, out.data + first * out.stride + head * dim, out.stride);
     if (index < peak_layer_) return;
@@ -531,12 +532,13 @@ std::size_t Decoder::bytes() const noexcept {
          search_.bytes() + (logprobs_.size() + centres_.size()) * sizeof(float);
 }
 
-std::size_t decoder_scratch_bytes(const Config& config, int max_frames) {
+engine::ScratchNeed Decoder::scratch(const Config& config, int max_frames) {
   const Config::Decoder& d = config.decoder;
-  const int widest = std::max({config.encoder.dim, d.dim, d.heads * d.head_dim, d.ffn});
-  const std::size_t attention =
-      std::size_t(std::max(engine::kFewQueries * (max_frames + kKeyBlock), d.max_tokens + 64));
-  return std::max(engine::linear_scratch_bytes(widest), attention * sizeof(float));
+  const std::size_t weights = std::max(engine::attention_weights(engine::kFewQueries, max_frames),
+                                       engine::attention_weights(1, d.max_tokens));
+  return engine::linear_scratch({config.encoder.dim, d.dim, d.heads * d.head_dim, d.ffn}) |
+         engine::ScratchNeed::of<float>(weights) |
+         engine::ScratchNeed::of<std::uint16_t>(std::size_t(d.head_dim));
 }
 
 }  // namespace runnel::models::moonshine

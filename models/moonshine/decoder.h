@@ -32,7 +32,7 @@ class Decoder {
   /// `max_frames` (at most the position table's) of audio, `max_tokens` (at most the decoder's
   /// positions) of a hypothesis, `beams` (at most BeamSearch::kMostBeams) of a search, 1: greedy;
   /// throws std::invalid_argument for others. The executor's scratch must be
-  /// decoder_scratch_bytes(config, max_frames) or more. Keeps references.
+  /// scratch(config, max_frames) or more. Keeps references.
   Decoder(const Config& config, const DecoderWeights& weights, const engine::ComputeConfig& compute,
           engine::Executor& executor, int max_frames, int max_tokens, int beams = 1);
 
@@ -51,6 +51,7 @@ class Decoder {
               const TokenBias* bias = nullptr) noexcept;
 
   std::size_t bytes() const noexcept;
+  static engine::ScratchNeed scratch(const Config& config, int max_frames);
   /// Multiply-adds since construction.
   std::int64_t operations() const noexcept { return operations_; }
 
@@ -143,8 +144,5 @@ class Decoder {
   float end_logprob_ = 0;
   std::int64_t operations_ = 0;
 };
-
-/// Scratch of each thread.
-std::size_t decoder_scratch_bytes(const Config& config, int max_frames);
 
 }  // namespace runnel::models::moonshine

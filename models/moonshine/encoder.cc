@@ -14,6 +14,11 @@ using engine::Activations;
 constexpr int kSlack = 16;        // frames between two moves of a layer's buffers
 constexpr int kRowsForHeads = 8;  // fewer rows are attended by one thread
 
+/// Scratch of AttentionKernels::window.
+std::size_t window_weights(Reach reach) {
+  return std::size_t(reach.past + 1 + reach.future + engine::kWindowPadding);
+}
+
 }  // namespace
 
 Reach reach_of(Config::Window window, WindowSemantics semantics) {
@@ -145,9 +150,9 @@ void Encoder::attend(const EncoderLayer& layer, LayerState& state, int n) noexce
                                         .rows = state.end,
                                         .past = state.reach.past,
                                         .future = state.reach.future};
-      executor_.attention.window(queries + column, wide, first, n, window, dim,
-                                 1.0f / std::sqrt(float(dim)), executor_.scratch<float>(thread),
-                                 queries + column, wide);
+      executor_.attention.window(
+          queries + column, wide, first, n, window, dim, 1.0f / std::sqrt(float(dim)),
+          executor_.scratch<float>(thread, window_weights(state.reach)), queries + column, wide);
     }
   };
   if (n < kRowsForHeads) {
@@ -174,14 +179,14 @@ std::size_t Encoder::bytes() const noexcept {
   return floats * sizeof(float) + normed_.bytes() + attended_.bytes() + hidden_.bytes();
 }
 
-std::size_t Encoder::scratch_bytes(const Config::Encoder& config) {
-  int widest = 0;
-  for (const Config::Window& window : config.windows) {
-    widest = std::max(widest, window.left + 1 + window.right);
+engine::ScratchNeed Encoder::scratch(const Config::Encoder& c) {
+  engine::ScratchNeed need = engine::linear_scratch({c.dim, c.heads * c.head_dim, c.ffn});
+  for (const Config::Window& window : c.windows) {
+    // The wider of the two semantics.
+    const Reach reach = reach_of(window, WindowSemantics::kInclusive);
+    need = need | engine::ScratchNeed::of<float>(window_weights(reach));
   }
-  return std::max(engine::linear_scratch_bytes(
-                      std::max({config.dim, config.ffn, config.heads * config.head_dim})),
-                  std::size_t(widest + engine::kWindowPadding) * sizeof(float));
+  return need;
 }
 
 }  // namespace runnel::models::moonshine

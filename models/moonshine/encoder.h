@@ -42,7 +42,7 @@ class Encoder {
 
   std::size_t bytes() const noexcept;
   std::int64_t operations() const noexcept { return operations_; }
-  static std::size_t scratch_bytes(const Config::Encoder& config);
+  static engine::ScratchNeed scratch(const Config::Encoder& config);
 
  private:
   /// A layer's frames that are still of use, at places [0, end) of buffers that are moved up when

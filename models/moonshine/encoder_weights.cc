@@ -1,6 +1,7 @@
 #include "models/moonshine/encoder_weights.h"
 
 #include <cmath>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -20,6 +21,17 @@ engine::LayerNorm unit_norm(const LayerReader& read, const std::string& name, in
   return norm;
 }
 
+/// The factor whose logarithm a tensor is.
+float compression(const LayerReader& read, const std::string& name) {
+  constexpr float kMost = 20;  // beyond it, frames times the factor could overflow
+  const float logarithm = read.floats(name, {}).front();
+  if (logarithm > kMost) {
+    throw std::runtime_error("tensor '" + name + "': expected up to " + std::to_string(int(kMost)) +
+                             ", found " + std::to_string(logarithm));
+  }
+  return std::exp(logarithm);
+}
+
 }  // namespace
 
 Precision front_end_precision(const engine::ComputeConfig& compute) {
@@ -31,7 +43,7 @@ EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeC
   const LayerReader read(*checkpoint.tensors, compute);
   const std::string embedder = "model.encoder.embedder.";
   EncoderWeights w;
-  w.front_end.compression = std::exp(read.floats(embedder + "comp.log_k", {}).front());
+  w.front_end.compression = compression(read, embedder + "comp.log_k");
   // Samples have the widest range, and these weights are few.
   w.front_end.linear =
       read.linear({embedder + "linear"}, c.dim, c.frame_samples, Precision::kFloat32);

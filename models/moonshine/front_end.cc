@@ -124,8 +124,8 @@ std::size_t FrontEnd::bytes() const noexcept {
          frames_.bytes() + conv1_in_.bytes() + conv2_in_.bytes();
 }
 
-std::size_t FrontEnd::scratch_bytes(const Config::Encoder& config) {
-  return engine::linear_scratch_bytes(2 * kTaps * std::max(config.dim, config.frame_samples));
+engine::ScratchNeed FrontEnd::scratch(const Config::Encoder& c) {
+  return engine::linear_scratch({c.frame_samples, kTaps * c.dim, kTaps * 2 * c.dim});
 }
 
 }  // namespace runnel::models::moonshine

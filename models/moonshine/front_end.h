@@ -39,7 +39,7 @@ class FrontEnd {
 
   std::size_t bytes() const noexcept;
   std::int64_t operations() const noexcept { return operations_; }
-  static std::size_t scratch_bytes(const Config::Encoder& config);
+  static engine::ScratchNeed scratch(const Config::Encoder& config);
 
  private:
   static constexpr int kTaps = 5, kStride = 2;

@@ -23,9 +23,9 @@ namespace {
 constexpr int kMostChunk = 1 << 24;  // samples
 constexpr int kRowFrames = 4;        // 5 ms frames a row
 
-std::size_t scratch_bytes(const Config& c, int max_frames) {
-  return std::max({FrontEnd::scratch_bytes(c.encoder), Encoder::scratch_bytes(c.encoder),
-                   decoder_scratch_bytes(c, max_frames)});
+engine::ScratchNeed scratch_of(const Config& c, int max_frames) {
+  return FrontEnd::scratch(c.encoder) | Encoder::scratch(c.encoder) |
+         Decoder::scratch(c, max_frames);
 }
 
 engine::ComputeConfig resolved(engine::ComputeConfig compute, const Checkpoint& checkpoint) {
@@ -76,7 +76,7 @@ struct Model::Impl {
         decoder(pack_decoder(checkpoint, compute)) {
     if (compute.threads > 1) {
       executor.emplace(engine::chosen_isa(), compute.threads,
-                       scratch_bytes(shape, shape.encoder.max_frames));
+                       scratch_of(shape, shape.encoder.max_frames));
     }
   }
 
@@ -122,7 +122,7 @@ struct Stream::Impl {
         own(shared.compute.threads > 1
                 ? nullptr
                 : std::make_unique<engine::Executor>(engine::chosen_isa(), 1,
-                                                     scratch_bytes(shared.shape, max_frames))),
+                                                     scratch_of(shared.shape, max_frames))),
         executor(own ? *own : *shared.executor),
         front_end(shared.shape.encoder, shared.encoder.front_end,
                   front_end_precision(shared.compute), executor, options.max_chunk),

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "engine/kernels/attention.h"
 #include "models/config_json.h"
 
 namespace runnel::models::whisper {
@@ -70,6 +71,12 @@ void validate(const Config& config, KeyNames names, const std::string& label) {
     if (config.dim % (config.*field.value) != 0) {
       fail_key(label, key(field), "a divisor of " + std::to_string(config.dim),
                std::to_string(config.*field.value));
+    }
+    const int size = config.dim / (config.*field.value);
+    if (size % 2 != 0 || size > engine::kMostHeadDim) {
+      fail_key(label, key(field),
+               "heads of an even size up to " + std::to_string(engine::kMostHeadDim),
+               std::to_string(config.*field.value) + " of " + std::to_string(size));
     }
   }
 }

@@ -214,7 +214,8 @@ void Decoder::self_attention(const DecoderLayer& layer, int index, Buffers& b,
     const auto attend =
         cache.half ? executor_.attention.gathered_f16 : executor_.attention.gathered_f32;
     attend(qkv.data + row * stride + head * dim, context, dim, scale,
-           executor_.scratch<float>(thread), out.data + row * out.stride + head * dim);
+           executor_.scratch<float>(thread, engine::attention_weights(1, context.n)),
+           out.data + row * out.stride + head * dim);
   });
   if (strips) engine::pack(executor_, out, b.attended);
 }
@@ -236,7 +237,7 @@ void Decoder::cross_attention(const DecoderLayer& layer, int index, Buffers& b, 
     const std::byte* keys = cross_keys(c, cache, index, head);
     const engine::AttendMemory memory{
         .keys = keys, .values = keys + cross_keys_bytes(c, cache.element()), .n = c.audio_ctx};
-    float* weights = executor_.scratch<float>(thread);
+    float* weights = executor_.scratch<float>(thread, engine::attention_weights(1, c.audio_ctx));
     const auto attend = cache.half ? executor_.attention.one_f16 : executor_.attention.one_f32;
     attend(queries.data + row * queries.stride + head * dim, memory, dim, scale, weights,
            out.data + row * out.stride + head * dim);
@@ -269,8 +270,10 @@ std::size_t Decoder::bytes() const noexcept {
   return of(few_) + of(many_) + audio_.bytes() + cross_kv_.size() + last_.bytes();
 }
 
-std::size_t decoder_scratch_bytes(const Config& config) {
-  return std::size_t(std::max(config.audio_ctx, config.text_ctx) + 64) * sizeof(float);
+engine::ScratchNeed Decoder::scratch(const Config& c) {
+  return engine::linear_scratch({c.dim, c.decoder_ffn}) |
+         engine::ScratchNeed::of<float>(
+             engine::attention_weights(1, std::max(c.audio_ctx, c.text_ctx)));
 }
 
 }  // namespace runnel::models::whisper

@@ -54,6 +54,7 @@ class Decoder {
   void step(std::span<const Step> steps, DecoderCache& cache, MatrixView<float> logits,
             float* alignment) noexcept;
   std::size_t bytes() const noexcept;
+  static engine::ScratchNeed scratch(const Config& config);
 
  private:
   /// Activations for up to so many rows.
@@ -93,7 +94,5 @@ class Decoder {
   std::vector<Past> pasts_;             // of a call's rows
   std::vector<std::int32_t> identity_;  // [text_ctx]
 };
-
-std::size_t decoder_scratch_bytes(const Config& config);
 
 }  // namespace runnel::models::whisper

@@ -175,7 +175,7 @@ void Encoder::attend_tiles(const EncoderLayer& layer) noexcept {
   executor_.pool.run(c.encoder_heads * tasks, [&](int task, int thread) {
     const int first = task % tasks * kQueriesPerTask;
     executor_.amx->attend(head_at(task / tasks), first, std::min(kQueriesPerTask, queries - first),
-                          executor_.scratch<std::byte>(thread));
+                          executor_.scratch<std::byte>(thread, engine::kAttentionScratch));
   });
   if (int8) engine::quantize_strips(executor_, c.audio_ctx, attended_);
 }
@@ -193,10 +193,11 @@ void Encoder::attend_floats(const EncoderLayer& layer) noexcept {
   executor_.pool.run(c.encoder_heads * tasks, [&](int task, int thread) {
     const int head = task / tasks, first = task % tasks * kQueriesPerTask;
     const float* q = qkv.data + head * dim;
+    float* scratch = executor_.scratch<float>(thread, engine::attention_scratch(c.audio_ctx, dim));
     executor_.attention.many(q, stride, first, std::min(kQueriesPerTask, c.audio_ctx - first),
                              c.audio_ctx, q + c.dim, q + 2 * c.dim, stride, c.audio_ctx, dim,
-                             1.0f / std::sqrt(float(dim)), false, executor_.scratch<float>(thread),
-                             out.data + head * dim, out.stride);
+                             1.0f / std::sqrt(float(dim)), false, scratch, out.data + head * dim,
+                             out.stride);
   });
   if (strips) engine::pack(executor_, out, attended_);
 }
@@ -207,10 +208,9 @@ std::size_t Encoder::bytes() const noexcept {
          hidden_.bytes();
 }
 
-std::size_t encoder_scratch_bytes(const Config& config) {
-  return std::max(engine::kAttentionScratch,
-                  engine::attention_scratch(config.audio_ctx, config.dim / config.encoder_heads) *
-                      sizeof(float));
+engine::ScratchNeed Encoder::scratch(const Config& c) {
+  return engine::linear_scratch({3 * c.mel_bins, 3 * c.dim, c.dim, c.encoder_ffn}) |
+         engine::attention_need(c.audio_ctx, c.dim / c.encoder_heads);
 }
 
 }  // namespace runnel::models::whisper

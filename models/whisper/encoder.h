@@ -20,6 +20,7 @@ class Encoder {
   /// mel: [≤ 2 · audio_ctx, mel_bins], the rest of the window zeros; out: [audio_ctx, dim].
   void run(MatrixView<const float> mel, MatrixView<float> out) noexcept;
   std::size_t bytes() const noexcept;
+  static engine::ScratchNeed scratch(const Config& config);
 
  private:
   void stem(MatrixView<const float> mel) noexcept;
@@ -48,8 +49,5 @@ class Encoder {
   engine::Activations attended_;    // [audio_ctx, dim]
   engine::Activations hidden_;      // [audio_ctx, ffn]
 };
-
-/// Bytes of scratch a thread needs for the encoder's attention.
-std::size_t encoder_scratch_bytes(const Config& config);
 
 }  // namespace runnel::models::whisper

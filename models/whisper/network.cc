@@ -1,6 +1,5 @@
 #include "models/whisper/network.h"
 
-#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <stdexcept>
@@ -20,12 +19,6 @@ double milliseconds(Clock::duration time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
 
-std::size_t thread_scratch_bytes(const Config& c) {
-  const int widest = std::max({3 * c.dim, 3 * c.mel_bins, c.encoder_ffn, c.decoder_ffn});
-  return std::max(
-      {engine::linear_scratch_bytes(widest), encoder_scratch_bytes(c), decoder_scratch_bytes(c)});
-}
-
 }  // namespace
 
 struct Model::Impl {
@@ -36,7 +29,8 @@ struct Model::Impl {
         shape(checkpoint.config),
         generation(std::move(checkpoint.generation)),
         tokenizer(std::move(checkpoint.tokenizer)),
-        executor(engine::chosen_isa(), config.threads, thread_scratch_bytes(shape)),
+        executor(engine::chosen_isa(), config.threads,
+                 Encoder::scratch(shape) | Decoder::scratch(shape)),
         encoder_weights(pack_encoder(checkpoint, config)),
         decoder_weights(pack_decoder(checkpoint, config)),
         encoder(shape, encoder_weights, config.encoder, executor),

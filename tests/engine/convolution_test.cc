@@ -49,7 +49,7 @@ class Convolutions : public ::testing::TestWithParam<bool> {
   }
   double tolerance() const { return bf16() ? 1e-3 : 1e-5; }  // σ and GELU on tiles
 
-  Executor executor_{chosen_isa(), 1, kTapScratch};
+  Executor executor_{chosen_isa(), 1, convolution_scratch()};
 };
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }

@@ -204,6 +204,32 @@ TEST(GgmlCheckpoint, RefusesHostileCounts) {
               HasSubstr("expected 4294967295 bytes of token 0"));
 }
 
+TEST(GgmlCheckpoint, AValueThatIsNotFiniteIsToldWithItsTensorAndPlace) {
+  struct Case {
+    GgmlType type;
+    std::size_t at;  // of the bad half (or float) in the second block
+    const char* element;
+  };
+  for (const Case& c :
+       {Case{GgmlType::kF32, 0, "at element 1"}, Case{GgmlType::kF16, 0, "at element 1"},
+        Case{GgmlType::kQ4_0, 0, "at element 32"}, Case{GgmlType::kQ4_1, 0, "at element 32"},
+        Case{GgmlType::kQ4_1, 2, "at element 32"}, Case{GgmlType::kQ5_0, 0, "at element 32"},
+        Case{GgmlType::kQ5_1, 2, "at element 32"}, Case{GgmlType::kQ8_0, 0, "at element 32"}}) {
+    Bytes values = ggml_values(c.type, wave(64));
+    const bool single = c.type == GgmlType::kF32;
+    const Bytes nan = Bytes().number(single ? 0x7fc00000 : 0x7e00, single ? 4 : 2);
+    std::ranges::copy(nan.content,
+                      values.content.begin() + std::ptrdiff_t(block_bytes(c.type) + c.at));
+    Bytes file = ggml_start(header(), kVocabulary, 3);
+    file.append(ggml_tensor("w", c.type, {2, 32}, values));
+    const auto checkpoint = GgmlCheckpoint::borrow(file, "f.bin");
+    std::vector<float> out(64);
+    const std::string said = error_of([&] { checkpoint.read("w", 0, out); });
+    EXPECT_THAT(said, HasSubstr("f.bin: tensor 'w': expected finite values, found NaN "));
+    EXPECT_THAT(said, HasSubstr(c.element)) << name(c.type);
+  }
+}
+
 TEST(GgmlCheckpoint, RefusesATensorTwice) {
   Bytes file = two_tensors();
   file.append(ggml_tensor("b", GgmlType::kF32, {1}, Bytes().number(0, 4)));

@@ -41,7 +41,7 @@ TEST(Linear, AddsBiasAndResidualOnceHoweverLongTheSums) {
                                                               row.data());
                                                 }),
                          .bias = AlignedVector<float>(kOutputs, 100.0f)};
-      Executor executor(chosen_isa(), 2, linear_scratch_bytes(inputs));
+      Executor executor(chosen_isa(), 2, linear_scratch({inputs}));
       Activations packed(kRows, inputs, Activations::format_of(executor, precision));
       pack(executor, {x.data(), kRows, inputs, inputs}, packed);
       std::vector<float> y(residual);
@@ -65,7 +65,7 @@ TEST(Linear, ABlockOfRowsIsThatPartOfTheProduct) {
   constexpr int kRows = 150, kInputs = 100, kOutputs = 72, kFirst = 64;
   const std::vector<float> x = noise(kRows * kInputs, 1), w = noise(kOutputs * kInputs, 2),
                            residual = noise(kRows * kOutputs, 3);
-  Executor executor(chosen_isa(), 2, linear_scratch_bytes(kInputs));
+  Executor executor(chosen_isa(), 2, linear_scratch({kInputs}));
   if (!executor.amx) GTEST_SKIP() << "this processor has no AMX, or RUNNEL_ISA hides it";
   const Linear layer{
       .weight = PackedMatrix(kOutputs, kInputs, Precision::kBFloat16, MemoryUsage::kBalanced,

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <limits>
 
+#include "engine/float_conversion.h"
 #include "tests/engine/bytes.h"
 
 namespace runnel::engine {
@@ -22,17 +23,17 @@ using testing::error_of;
 using ::testing::HasSubstr;
 using testing::safetensors;
 
-/// All 65536 words of a 16-bit type.
-Bytes every_word(const std::string& dtype) {
-  Bytes file = safetensors(
-      "{\"w\":{\"dtype\":\"" + dtype + "\",\"shape\":[65536],\"data_offsets\":[0,131072]}}", 0);
-  for (std::uint64_t word = 0; word < 65536; ++word) file.number(word, 2);
-  return file;
+/// All 65536 words of a 16-bit type as float.
+std::vector<float> every_word(DType dtype) {
+  Bytes words;
+  for (std::uint64_t word = 0; word < 65536; ++word) words.number(word, 2);
+  std::vector<float> values(65536);
+  to_float(dtype, words.content.data(), values);
+  return values;
 }
 
 TEST(Weights, ConvertsEveryHalfExactly) {
-  const Bytes file = every_word("F16");
-  const auto values = Weights::borrow(file, "f16").floats("w", {65536});
+  const std::vector<float> values = every_word(DType::kF16);
   for (int word = 0; word < 65536; ++word) {
     const int exponent = word >> 10 & 31, mantissa = word & 1023;
     const float sign = word & 0x8000 ? -1.f : 1.f, value = values[std::size_t(word)];
@@ -50,11 +51,54 @@ TEST(Weights, ConvertsEveryHalfExactly) {
 }
 
 TEST(Weights, ConvertsEveryBfloat16Exactly) {
-  const Bytes file = every_word("BF16");
-  const auto values = Weights::borrow(file, "bf16").floats("w", {65536});
+  const std::vector<float> values = every_word(DType::kBF16);
   for (std::uint32_t word = 0; word < 65536; ++word) {
     EXPECT_EQ(std::bit_cast<std::uint32_t>(values[word]), word << 16);
   }
+}
+
+TEST(Weights, AValueThatIsNotFiniteIsToldWithItsTensorAndPlace) {
+  struct Case {
+    const char* dtype;
+    int width;
+    std::uint64_t word;
+    const char* found;
+  };
+  for (const Case& c :
+       {Case{"F32", 4, 0x7fc00000, "NaN"}, Case{"F32", 4, 0xff800001, "NaN"},
+        Case{"F32", 4, 0x7f800000, "infinity"}, Case{"F32", 4, 0xff800000, "-infinity"},
+        Case{"F16", 2, 0x7c00, "infinity"}, Case{"F16", 2, 0x7e01, "NaN"},
+        Case{"BF16", 2, 0xff80, "-infinity"}, Case{"BF16", 2, 0x7f81, "NaN"},
+        // 1e300, beyond a float
+        Case{"F64", 8, 0x7e37e43c8800759c, "infinity"}}) {
+    constexpr int kCount = 37;
+    for (int bad = 0; bad < kCount; ++bad) {
+      const std::string bytes = std::to_string(kCount * c.width);
+      Bytes file = safetensors("{\"some.weight\":{\"dtype\":\"" + std::string(c.dtype) +
+                                   "\",\"shape\":[37],\"data_offsets\":[0," + bytes + "]}}",
+                               0);
+      for (int i = 0; i < kCount; ++i) file.number(i == bad ? c.word : 0, c.width);
+      const Weights weights = Weights::borrow(file, "m.safetensors");
+      EXPECT_EQ(error_of([&] { weights.floats("some.weight", {kCount}); }),
+                "m.safetensors: tensor 'some.weight': expected finite values, found " +
+                    std::string(c.found) + " at element " + std::to_string(bad));
+      // A part is refused for its own values alone.
+      std::vector<float> part(kCount / 2);
+      const std::int64_t first = bad < kCount / 2 ? kCount / 2 : 0;
+      EXPECT_EQ(error_of([&] { weights.read("some.weight", first, part); }), "");
+      EXPECT_THAT(error_of([&] { weights.read("some.weight", bad, std::span(part).first(1)); }),
+                  HasSubstr("at element " + std::to_string(bad)));
+    }
+  }
+}
+
+TEST(Weights, LargeAndTinyValuesAreFinite) {
+  Bytes file = safetensors(R"({"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})", 0);
+  for (const float x : {std::numeric_limits<float>::max(), -std::numeric_limits<float>::max(),
+                        std::numeric_limits<float>::denorm_min(), -0.0f}) {
+    file.number(std::bit_cast<std::uint32_t>(x), 4);
+  }
+  EXPECT_EQ(Weights::borrow(file, "m").floats("w", {4})[0], std::numeric_limits<float>::max());
 }
 
 TEST(Weights, ReadsUnalignedFloats) {

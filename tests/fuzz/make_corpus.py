@@ -103,6 +103,25 @@ def htdemucs_config():
     write("htdemucs_config", "package_class", pickled_package(sources, b"cos\nsystem\n"))
 
 
+def network():
+    """Configurations as small as can be, then changes to the weights: place (3 bytes), value."""
+    kwargs = {"sources": ["a"], "audio_channels": 1, "samplerate": 1000, "channels": 4, "nfft": 64,
+              "depth": 2, "stride": 2, "kernel_size": 4, "segment": 0.1, "dconv_mode": 3,
+              "dconv_depth": 3, "dconv_comp": 2, "t_layers": 2, "t_heads": 2, "t_hidden_scale": 1.5}
+    htdemucs = {"klass": "demucs.htdemucs.HTDemucs", "args": [], "kwargs": kwargs}
+    whisper = json.loads((TESTS / "fixtures" / "whisper" / "config.json").read_text())
+    whisper = {key: whisper[key] for key in whisper if isinstance(whisper[key], (int, str))}
+    encoder = {"hidden_size": 6, "num_attention_heads": 2, "head_dim": 4, "intermediate_size": 5,
+               "num_hidden_layers": 2, "sliding_windows": [[3, 1], [2, 0]]}
+    moonshine = {"model_type": "moonshine_streaming", "encoder_config": encoder, "hidden_size": 8,
+                 "num_attention_heads": 1, "head_dim": 6, "num_hidden_layers": 2, "vocab_size": 9,
+                 "intermediate_size": 7, "max_position_embeddings": 30}
+    for name, config in [("htdemucs", htdemucs), ("whisper", whisper), ("moonshine", moonshine)]:
+        text = json.dumps(config).encode()
+        write("network", name, text)
+        write("network", name + "_changed", text + b"\0" + struct.pack("<4I", *[0x0804027F] * 4))
+
+
 def ggml(tensors, file_type=2002):
     tokens = b"".join(struct.pack("<I", len(t)) + t for t in (b"a", b"", b" the"))
     header = struct.pack("<I11i", 0x67676D6C, 51865, 1500, 8, 2, 1, 448, 8, 2, 1, 80, file_type)
@@ -154,6 +173,7 @@ def main():
     whisper_config()
     moonshine_config()
     htdemucs_config()
+    network()
     ggml_checkpoint()
 
     data = (b"data", 8, bytes(8))

@@ -97,7 +97,7 @@ TEST_P(HtdemucsGoldens, TheSpectrogramAndTheEncodersAreTheReferences) {
   const int samples = c.segment_samples();
   const Audio mix = read_audio(folder_ / "input.wav", samples);
   const auto config = compute(engine::Precision::kFloat32);
-  engine::Executor executor(engine::chosen_isa(), 2, engine::kTapScratch);
+  engine::Executor executor(engine::chosen_isa(), 2, engine::convolution_scratch());
   Spectrum spectrum(c, samples, executor);
   SpectralBranch spectral(c, spectrum.frames(), false, executor);
   const auto normal = spectrum.analyse(mix.view(), spectral.input(), spectral.input_side());

@@ -64,8 +64,7 @@ Rows run(const Toy& toy, const Rows& input, Isa isa, Precision precision, int th
          int times = 1) {
   const SafetensorsSource tensors(engine::Weights::open(toy.file),
                                   "crosstransformer.norm_in.weight");
-  engine::Executor executor(isa, threads,
-                            Transformer::executor_scratch_bytes(toy.config, toy.grid));
+  engine::Executor executor(isa, threads, Transformer::scratch(toy.config, toy.grid));
   Transformer transformer(toy.config, toy.grid, tensors, precision, executor);
   EXPECT_GT(transformer.weight_bytes(), 10'000u);
   EXPECT_GT(transformer.scratch_bytes(), 10'000u);
@@ -162,8 +161,7 @@ TEST(HtdemucsTransformerWeights, SayWhatIsMissingOrMisshapen) {
     const Toy& toy = toys().front();
     const SafetensorsSource tensors(engine::Weights::open(toy.file),
                                     "crosstransformer.norm_in.weight");
-    engine::Executor executor(Isa::kGeneric, 1,
-                              Transformer::executor_scratch_bytes(config, toy.grid));
+    engine::Executor executor(Isa::kGeneric, 1, Transformer::scratch(config, toy.grid));
     try {
       const Transformer transformer(config, toy.grid, tensors, Precision::kFloat32, executor);
     } catch (const std::runtime_error& error) {

@@ -98,7 +98,7 @@ class DecoderModel {
       : checkpoint(decoder_checkpoint(folder)),
         compute(compute),
         executor(isa, compute.threads,
-                 decoder_scratch_bytes(checkpoint.config, checkpoint.config.encoder.max_frames)),
+                 Decoder::scratch(checkpoint.config, checkpoint.config.encoder.max_frames)),
         weights(pack_decoder(checkpoint, compute)) {}
 
   std::unique_ptr<Decoder> stream(int max_frames = 400, int max_tokens = 64, int beams = 1) {

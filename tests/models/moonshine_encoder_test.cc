@@ -32,7 +32,7 @@ TEST(MoonshineEncoder, FrontEndGivesTheReferencesRows) {
     const Config::Encoder& config = checkpoint.config.encoder;
     const engine::ComputeConfig compute{.threads = 1};
     const EncoderWeights weights = pack_encoder(checkpoint, compute);
-    engine::Executor executor(engine::chosen_isa(), 1, FrontEnd::scratch_bytes(config));
+    engine::Executor executor(engine::chosen_isa(), 1, FrontEnd::scratch(config));
     for (const int max_chunk : {1, 1280, 200000}) {
       FrontEnd front_end(config, weights.front_end, Precision::kFloat32, executor, max_chunk);
       std::vector<float> block(std::size_t(front_end.max_rows() * config.dim)), rows;
