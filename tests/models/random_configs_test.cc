@@ -107,7 +107,7 @@ DrawnHtdemucs draw_htdemucs(Dice& dice) {
 
 TEST(RandomConfigs, OfHtdemucsRunToTheSameBitsOnAnyNumberOfThreads) {
   Dice dice(1);
-  for (int i = 0; i < some(200); ++i) {
+  for (int i = 0; i < some(150); ++i) {
     const auto [config, kwargs] = draw_htdemucs(dice);
     SCOPED_TRACE(kwargs.dump());
     const auto run = [&config = config](engine::Precision precision, int threads) {
@@ -161,7 +161,7 @@ json whisper_config(Dice& dice) {
 
 TEST(RandomConfigs, OfWhisperSayTheSameTogetherAndStepByStep) {
   Dice dice(3);
-  for (int i = 0; i < some(24); ++i) {
+  for (int i = 0; i < some(12); ++i) {
     const auto [config, text] =
         legal([&] { return whisper_config(dice).dump(); },
               [](const std::string& drawn) {
@@ -211,7 +211,7 @@ json moonshine_config(Dice& dice) {
 
 TEST(RandomConfigs, OfMoonshineHearTheSameInPiecesOfAnySize) {
   Dice dice(4);
-  for (int i = 0; i < some(200); ++i) {
+  for (int i = 0; i < some(150); ++i) {
     auto [config, text] =
         legal([&] { return moonshine_config(dice).dump(); },
               [](const std::string& drawn) {
