@@ -43,15 +43,14 @@ TemporalBranch::TemporalBranch(const Config& c, int samples, bool bf16, engine::
       executor_(executor),
       input_(1, samples, c.audio_channels, beyond(c), c.stride, bf16),
       residual_(c, rows_of(c, samples), bf16) {
+  const std::vector<int> rows = rows_of(c, samples);
   std::size_t blocks = 0;
-  int rows = 0;
   for (int i = 0; i < c.depth; ++i) {
-    rows = rows_of(c, samples)[std::size_t(i)];
-    const int channels = c.channels_of(i);
-    levels_.emplace_back(1, rows, channels, beyond(c), c.stride, bf16);
-    blocks = std::max(blocks, std::size_t(rows / block_rows(channels) + 1));
+    const int count = rows[std::size_t(i)], channels = c.channels_of(i);
+    levels_.emplace_back(1, count, channels, beyond(c), c.stride, bf16);
+    blocks = std::max(blocks, std::size_t(count / block_rows(channels) + 1));
   }
-  bottom_.resize(std::size_t(rows) * std::size_t(c.channels_of(c.depth - 1)));
+  bottom_.resize(std::size_t(rows.back()) * std::size_t(c.channels_of(c.depth - 1)));
   moments_.resize(blocks);
 }
 
