@@ -90,7 +90,7 @@ class MicSession {
                             [this](const std::string& what) { failures_.tell(what); });
     }
     LiveOptions settings = live_options(options, model, devices_.capture.rate_hz);
-    settings.meter = is_terminal(stderr);
+    settings.meter = line_.enabled();
     settings.owner = &rt::StopSignal::wakeup();
     if (devices_.plays) {
       settings.playback = {.stem = model.played,

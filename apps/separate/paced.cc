@@ -8,7 +8,6 @@
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
 #include "apps/status_line.h"
-#include "apps/text.h"
 #include "rt/clock.h"
 #include "rt/pump.h"
 #include "rt/stop_signal.h"
@@ -46,7 +45,7 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
       open_writer(options, plan, track, model, source->rate_hz(), source->channels(), tell);
 
   LiveOptions live_settings = live_options(options, model, source->rate_hz());
-  live_settings.meter = is_terminal(stderr);
+  live_settings.meter = line.enabled();
   live_settings.input_notifies = true;
   live_settings.owner = &stop.wakeup();
   LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
