@@ -2,7 +2,8 @@
 //
 //   write:TEXT:K   the K-th write, and all after it, to a file whose path holds TEXT: the disk is
 //   full thread:K       the K-th thread and all after it descriptor:K   the K-th descriptor and all
-//   after it, as far as the program itself asks memory:K       the K-th operator new alone
+//   after it, as far as the program itself asks memory:K       the K-th operator new alone, counted
+//   from main on
 //
 // and the file named by RUNNEL_FAULTS_MET says that it happened.
 
@@ -64,10 +65,19 @@ void met() {
   if (descriptor >= 0) close(descriptor);
 }
 
+using Main = int(int, char**, char**);
+Main* program_main = nullptr;
+std::atomic<bool> main_has_begun{false};
+
+int begin_main(int count, char** words, char** environment) {
+  main_has_begun = true;
+  return program_main(count, words, environment);
+}
+
 /// Counts a request of this kind; whether it is refused.
 bool refused(Kind kind) {
   static std::atomic<long> requests{0};
-  if (fault().kind != kind) return false;
+  if (!main_has_begun || fault().kind != kind) return false;
   const long request = ++requests;
   if (request < fault().number || (kind == Kind::kMemory && request > fault().number)) return false;
   met();
@@ -92,6 +102,14 @@ bool disk_is_full(int descriptor) {
 
 // NOLINTBEGIN(readability-inconsistent-declaration-parameter-name)
 extern "C" {
+
+int __libc_start_main(Main* main, int count, char** words, void (*init)(), void (*end)(),
+                      void (*loader_end)(), void* stack_end) {
+  using Start = int(Main*, int, char**, void (*)(), void (*)(), void (*)(), void*);
+  program_main = main;
+  return real<Start>("__libc_start_main")(begin_main, count, words, init, end, loader_end,
+                                          stack_end);
+}
 
 ssize_t write(int descriptor, const void* bytes, std::size_t size) {
   static const auto next = real<ssize_t(int, const void*, std::size_t)>("write");
