@@ -59,7 +59,7 @@ std::string AudioSource::warning() const {
 }
 
 void AudioSource::repair(float* samples, std::int64_t count) noexcept {
-  if (is_float()) scale_.add(samples, count);
+  scale_.add(samples, count);
   if (gain_ != 1) {
     for (std::int64_t i = 0; i < count; ++i) samples[i] *= gain_;
   }

@@ -221,6 +221,15 @@ TEST_F(Hearing, EachChannelIsTranscribedWithItsName) {
   }
 }
 
+TEST_F(Hearing, FloatsAtTheScaleOf16BitsAreKnownByTheirPeak) {
+  const std::string input = make("scale.wav", {changed(32768)});
+  const Outcome file = run({"transcribe", input});
+  EXPECT_THAT(file.out, HasSubstr(kWords));
+  EXPECT_EQ(count_lines(file.err), 1) << file.err;
+  EXPECT_THAT(file.err, HasSubstr("scale.wav: floats at the scale of 16-bit samples (peak "));
+  EXPECT_THAT(run({"transcribe", "-"}, input).err, HasSubstr("these look like 16-bit samples"));
+}
+
 TEST_F(Hearing, SamplesThatNoModelCanTakeAreCountedAndTold) {
   auto samples = changed(1);
   samples[100] = NAN;
