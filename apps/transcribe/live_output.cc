@@ -9,6 +9,7 @@
 
 #include "apps/report.h"
 #include "apps/text.h"
+#include "apps/transcribe/rounded_times.h"
 #include "apps/transcribe/transcript_console.h"
 
 namespace runnel::apps {
@@ -114,7 +115,7 @@ int columns_of(const std::string& text, std::size_t at) {
 
 ordered_json live_event_json(const TimedEvent& timed, const std::string& source,
                              bool random_weights, int channel) {
-  const LiveEvent& event = timed.event;
+  const LiveEvent event = rounded_times(timed.event, 1000);
   const bool final = event.kind == LiveEvent::Kind::kFinal;
   ordered_json tokens = ordered_json::array(), words = ordered_json::array();
   for (const auto& word : event.words) {

@@ -56,7 +56,9 @@ void CueMaker::add_word(const models::Word& word, const OnCue& on_cue) {
   const bool paused = flows() && word.start - last_start_ > kLongPauseSeconds;
   const bool is_full =
       layout_.max_words_per_line > 0 && int(cue_.words.size()) >= layout_.max_words_per_line;
-  if (paused || is_full) finish(on_cue);
+  // What begins at the same instant stays together: the cue before would not last.
+  const bool may_break = cue_.words.empty() || word.start > cue_.words.front().start;
+  if ((paused || is_full) && may_break) finish(on_cue);
   last_start_ = word.start;
 
   const bool has_room =
@@ -65,7 +67,7 @@ void CueMaker::add_word(const models::Word& word, const OnCue& on_cue) {
     cue_.words.push_back({text, word.start, word.end});
     line_width_ += display_width(text);
   } else {
-    if (layout_.max_line_count > 0 && lines_ >= layout_.max_line_count) finish(on_cue);
+    if (layout_.max_line_count > 0 && lines_ >= layout_.max_line_count && may_break) finish(on_cue);
     const bool is_first = cue_.words.empty();
     cue_.words.push_back({(is_first ? "" : "\n") + bare, word.start, word.end});
     line_width_ = display_width(bare);

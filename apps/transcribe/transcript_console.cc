@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/text.h"
+#include "apps/transcribe/rounded_times.h"
 
 namespace runnel::apps {
 namespace {
@@ -87,7 +88,8 @@ void TranscriptConsole::segment(const models::Segment& segment) {
   output_.write(line(segment) + "\n");
 }
 
-std::string TranscriptConsole::line(const models::Segment& segment) const {
+std::string TranscriptConsole::line(const models::Segment& found) const {
+  const models::Segment segment = rounded_times(found, 1000);
   return "[" + clock_time(segment.start) + " --> " + clock_time(segment.end) + "]  " + tag_ +
          (colors_ ? coloured(segment) : one_line(segment.text));
 }

@@ -9,6 +9,7 @@
 #include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
+#include "apps/transcribe/rounded_times.h"
 
 namespace runnel::apps {
 namespace {
@@ -268,6 +269,46 @@ class JsonlWriter : public TranscriptWriter {
   const int channel_;
 };
 
+/// Hands segments on with times as the format can write them.
+class Rounded : public TranscriptWriter {
+ public:
+  Rounded(std::unique_ptr<TranscriptWriter> writer, int units_per_second)
+      : writer_(std::move(writer)), units_per_second_(units_per_second) {}
+  void segment(const Segment& segment) override {
+    const Segment rounded = rounded_times(segment, units_per_second_, earliest_);
+    earliest_ = rounded.start + 1.0 / units_per_second_;  // so that a line of lyrics lasts, too
+    writer_->segment(rounded);
+  }
+  void finish(const TranscriptEnd& end) override { writer_->finish(end); }
+
+ private:
+  const std::unique_ptr<TranscriptWriter> writer_;
+  const int units_per_second_;
+  double earliest_ = 0;  // seconds
+};
+
+std::unique_ptr<TranscriptWriter> make_writer(TranscriptFormat format, TextOutput output,
+                                              const TranscriptInfo& info,
+                                              const SubtitleLayout& layout) {
+  switch (format) {
+    case TranscriptFormat::kTxt:
+      return std::make_unique<TxtWriter>(std::move(output), info);
+    case TranscriptFormat::kSrt:
+      return std::make_unique<SrtWriter>(std::move(output), info, layout);
+    case TranscriptFormat::kVtt:
+      return std::make_unique<VttWriter>(std::move(output), info, layout);
+    case TranscriptFormat::kJson:
+      return std::make_unique<JsonWriter>(std::move(output), info);
+    case TranscriptFormat::kJsonl:
+      return std::make_unique<JsonlWriter>(std::move(output), info);
+    case TranscriptFormat::kTsv:
+      return std::make_unique<TsvWriter>(std::move(output), info);
+    case TranscriptFormat::kLrc:
+      return std::make_unique<LrcWriter>(std::move(output), info, layout);
+  }
+  throw std::invalid_argument("make_transcript_writer: no such format");
+}
+
 }  // namespace
 
 std::string_view name(TranscriptFormat format) {
@@ -307,23 +348,8 @@ std::vector<TranscriptFormat> parse_formats(const std::string& list) {
 std::unique_ptr<TranscriptWriter> make_transcript_writer(TranscriptFormat format, TextOutput output,
                                                          const TranscriptInfo& info,
                                                          const SubtitleLayout& layout) {
-  switch (format) {
-    case TranscriptFormat::kTxt:
-      return std::make_unique<TxtWriter>(std::move(output), info);
-    case TranscriptFormat::kSrt:
-      return std::make_unique<SrtWriter>(std::move(output), info, layout);
-    case TranscriptFormat::kVtt:
-      return std::make_unique<VttWriter>(std::move(output), info, layout);
-    case TranscriptFormat::kJson:
-      return std::make_unique<JsonWriter>(std::move(output), info);
-    case TranscriptFormat::kJsonl:
-      return std::make_unique<JsonlWriter>(std::move(output), info);
-    case TranscriptFormat::kTsv:
-      return std::make_unique<TsvWriter>(std::move(output), info);
-    case TranscriptFormat::kLrc:
-      return std::make_unique<LrcWriter>(std::move(output), info, layout);
-  }
-  throw std::invalid_argument("make_transcript_writer: no such format");
+  return std::make_unique<Rounded>(make_writer(format, std::move(output), info, layout),
+                                   format == TranscriptFormat::kLrc ? 100 : 1000);
 }
 
 std::string clock_time(double seconds, bool always_hours, char point) {

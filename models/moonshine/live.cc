@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "models/moonshine/runaway.h"
+#include "models/word_times.h"
 
 namespace runnel::models::moonshine {
 namespace {
@@ -347,14 +348,18 @@ void LiveTranscriber::take(const Pass& pass) {
   for (int& passes : state_.agreement) ++passes;
   state_.agreement.resize(state_.draft.size(), 1);
 
-  state_.tail = recogniser_->words(pass, fixed_tokens());
-  const double from = seconds_of(state_.begin), until = seconds_of(state_.fed);
-  double start = state_.committed.empty() ? from : state_.committed.back().start;
-  double end = state_.committed.empty() ? from : state_.committed.back().end;
-  for (auto& word : state_.tail) {  // times rise
-    start = word.start = std::clamp(from + word.start, start, std::max(start, until));
-    end = word.end = std::clamp(from + word.end, std::max(start, end), std::max(end, until));
+  const double from = seconds_of(state_.begin);
+  TimeRoom room{from, from, seconds_of(state_.fed)};
+  if (!state_.committed.empty()) {  // its words don't move any more
+    room.rise_from = state_.committed.back().start;
+    room.free_from = state_.committed.back().end;
   }
+  state_.tail = recogniser_->words(pass, fixed_tokens(), room.free_from - from);
+  for (auto& word : state_.tail) {
+    word.start += from;
+    word.end += from;
+  }
+  settle_times_of(std::span(state_.tail), room);
 }
 
 /// How many words of the tail are to be committed.

@@ -24,13 +24,14 @@ class StreamRecogniser final : public LiveRecogniser {
   bool begins_word(int token) const noexcept override {
     return stream_.model().tokenizer().begins_word(token);
   }
-  std::vector<LiveWord> words(const Pass& pass, int first) const override {
+  std::vector<LiveWord> words(const Pass& pass, int first, double earliest) const override {
     const auto from = std::size_t(first);
     Pass rest = pass;
     rest.tokens = pass.tokens.subspan(from);
     rest.logprobs = pass.logprobs.subspan(from);
     rest.frames = pass.frames.subspan(from);
-    return words_of(stream_.model().tokenizer(), rest, 0, frames() / Config::kFramesPerSecond);
+    return words_of(stream_.model().tokenizer(), rest, 0, frames() / Config::kFramesPerSecond,
+                    earliest);
   }
 
   double max_seconds() const noexcept override { return options_.max_seconds; }

@@ -24,9 +24,9 @@ class LiveRecogniser {
 
   virtual bool begins_word(int token) const noexcept = 0;
   /// Tokens of a pass from its `first` one on, as words that hold all of them in turn. Times are
-  /// seconds since the restart. A first token that goes on with a word is a word of its own,
-  /// without a leading space.
-  virtual std::vector<LiveWord> words(const Pass& pass, int first) const = 0;
+  /// seconds since the restart, none before `earliest`. A first token that goes on with a word is a
+  /// word of its own, without a leading space.
+  virtual std::vector<LiveWord> words(const Pass& pass, int first, double earliest) const = 0;
 
   virtual double max_seconds() const noexcept = 0;  // of audio between two restarts
   virtual int max_tokens() const noexcept = 0;      // of one hypothesis

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <stdexcept>
 #include <utility>
 
@@ -222,10 +223,7 @@ Hypothesis LiveTranscriber::recognise(std::int64_t window_end, bool last, bool w
   Hypothesis hypothesis = recogniser_->recognise(request);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   const double from = seconds_of(request.begin), until = seconds_of(request.end);
-  for (auto& word : hypothesis.words) {
-    word.start = std::clamp(word.start, from, until);
-    word.end = std::clamp(word.end, word.start, until);
-  }
+  settle_times_of(std::span(hypothesis.words), {from, from, until});
   state_.last_pass_seconds += took.count();
   ++totals_.passes;
   totals_.decoder_steps += hypothesis.decoder_steps;
@@ -249,26 +247,32 @@ bool LiveTranscriber::is_rejected(const Hypothesis& hypothesis) const {
 
 void LiveTranscriber::take(Hypothesis hypothesis, bool last) {
   if (options_.policy == LivePolicy::kLocalAgreement) {
-    commit(agreement_.update(std::move(hypothesis.words)));
-    state_.tail.assign(agreement_.tail().begin(), agreement_.tail().end());
-    return;
+    return commit(agreement_.update(std::move(hypothesis.words), seconds_of(state_.window_begin)));
   }
-  state_.tail.clear();
-  if (hypothesis.last_word_open && !last && !hypothesis.words.empty()) {
-    state_.tail.push_back(std::move(hypothesis.words.back()));
-    hypothesis.words.pop_back();
+  std::vector<LiveWord> words = std::move(hypothesis.words), open;
+  if (hypothesis.last_word_open && !last && !words.empty()) {
+    open.push_back(std::move(words.back()));
+    words.pop_back();
   }
-  commit(std::move(hypothesis.words));
+  commit(std::move(words), open);
 }
 
 void LiveTranscriber::commit(std::vector<LiveWord> words) {
-  for (auto& word : words) {
-    if (!state_.committed.empty()) {
-      word.start = std::max(word.start, state_.committed.back().start);
-      word.end = std::max({word.end, word.start, state_.committed.back().end});
-    }
-    state_.committed.push_back(std::move(word));
-  }
+  commit(std::move(words), agreement_.tail());
+}
+
+/// `words` follow the committed ones, and `tail` follows them. Committed words don't move any more:
+/// the new ones find their place behind them.
+void LiveTranscriber::commit(std::vector<LiveWord> words, std::span<const LiveWord> tail) {
+  const auto count = std::ptrdiff_t(words.size());
+  words.insert(words.end(), tail.begin(), tail.end());
+  settle_times_of(std::span(words), {.rise_from = state_.last_word.start,
+                                     .free_from = state_.last_word.end,
+                                     .until = seconds_of(state_.heard)});
+  const auto end = words.begin() + count;
+  if (count > 0) state_.last_word = {(end - 1)->start, (end - 1)->end};
+  std::move(words.begin(), end, std::back_inserter(state_.committed));
+  state_.tail.assign(std::make_move_iterator(end), std::make_move_iterator(words.end()));
 }
 
 /// Past trim_after at the last sentence that is over; at the longest window wherever words are
@@ -292,7 +296,6 @@ void LiveTranscriber::keep_window_short(const OnEvent& on_event) {
 
   if (options_.policy == LivePolicy::kLocalAgreement) {
     commit(agreement_.commit_tail(1));
-    state_.tail.assign(agreement_.tail().begin(), agreement_.tail().end());
   }
   const double newest = seconds_of(state_.heard);
   double at = state_.committed.empty() ? newest - 1.0 : state_.committed.back().end;

@@ -14,6 +14,7 @@
 #include "models/whisper/live_recogniser.h"
 #include "models/whisper/local_agreement.h"
 #include "models/whisper/thresholds.h"
+#include "models/word_times.h"
 
 namespace runnel::models::whisper {
 
@@ -73,6 +74,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
     std::string language;
     std::vector<LiveWord> committed;  // of the running line, all inside the window
     std::vector<LiveWord> tail;       // shown, not committed
+    Interval last_word;               // the last one that was committed, of any line
     std::string scrolled;             // the last committed text before the window
   };
 
@@ -87,6 +89,7 @@ class LiveTranscriber final : public models::LiveTranscriber {
   bool repeats_itself(const Hypothesis& hypothesis) const;
   void take(Hypothesis hypothesis, bool last);
   void commit(std::vector<LiveWord> words);
+  void commit(std::vector<LiveWord> words, std::span<const LiveWord> tail);
   void keep_window_short(const OnEvent& on_event);
   void cut(double seconds, const OnEvent& on_event);
   void emit(LiveEvent::Kind kind, std::size_t words, const OnEvent& on_event,

@@ -9,6 +9,7 @@
 #include "dsp/log_mel.h"
 #include "models/whisper/logit_rules.h"
 #include "models/whisper/token_scores.h"
+#include "models/word_times.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -119,7 +120,8 @@ class WhisperRecogniser : public LiveRecogniser {
   void decode(const LiveRequest& request, Hypothesis& hypothesis);
   Heard choose(std::span<const float> logits, bool first);
   double probability_of(std::span<const float> logits, int token) const;
-  void add_words(bool last, Hypothesis& hypothesis) const;
+  std::vector<double> token_times(const LiveRequest& request) const;
+  void add_words(const LiveRequest& request, Hypothesis& hypothesis) const;
 
   const std::shared_ptr<const Model> model_;
   const Tokenizer& tokenizer_;
@@ -185,7 +187,7 @@ Hypothesis WhisperRecogniser::recognise(const LiveRequest& request) {
   hear(request);
   detect_language(request, hypothesis);
   decode(request, hypothesis);
-  add_words(request.last, hypothesis);
+  add_words(request, hypothesis);
   return hypothesis;
 }
 
@@ -300,14 +302,25 @@ double WhisperRecogniser::probability_of(std::span<const float> logits, int toke
   return std::exp(logits[std::size_t(token)] - highest) / sum;
 }
 
+/// When each token is said, in seconds in the stream: attention may go astray.
+std::vector<double> WhisperRecogniser::token_times(const LiveRequest& request) const {
+  std::vector<double> attended, halves;
+  for (const Heard& heard : heard_) {
+    attended.push_back(window_start_ + heard.position * kPositionSeconds);
+    halves.push_back(half_duration(tokenizer_.decode_bytes({&heard.token, 1})));
+  }
+  return rising_centres(attended, halves, std::max(window_start_, request.committed_until),
+                        window_start_ + window_seconds_);
+}
+
 /// Words with their times, punctuation joined to the words that it belongs to.
-void WhisperRecogniser::add_words(bool last, Hypothesis& hypothesis) const {
+void WhisperRecogniser::add_words(const LiveRequest& request, Hypothesis& hypothesis) const {
   std::vector<int> tokens;
   for (const Heard& heard : heard_) tokens.push_back(heard.token);
   hypothesis.compression_ratio = compression_ratio(tokenizer_.decode(tokens));
-  hypothesis.last_word_open = !last;
+  hypothesis.last_word_open = !request.last;
+  const std::vector<double> times = token_times(request);
   std::size_t at = 0;  // in heard_
-  int latest = 0;      // position; times never fall
   const auto is_one_of = [](std::string_view marks, std::string_view text) {
     if (text.starts_with(' ')) text.remove_prefix(1);
     return !text.empty() && marks.find(text) != std::string_view::npos;
@@ -320,8 +333,7 @@ void WhisperRecogniser::add_words(bool last, Hypothesis& hypothesis) const {
         !part.text.starts_with(' ') && is_one_of(options_.append_punctuations, part.text);
     const bool joins = !hypothesis.words.empty() && (opens || closes);
     opens = part.text.starts_with(' ') && is_one_of(options_.prepend_punctuations, part.text);
-    latest = std::max(latest, heard_[at].position);
-    const double start = window_start_ + latest * kPositionSeconds;
+    const double start = times[at];
     if (!joins) {
       if (!hypothesis.words.empty()) {
         auto& before = hypothesis.words.back();
@@ -333,15 +345,12 @@ void WhisperRecogniser::add_words(bool last, Hypothesis& hypothesis) const {
     LiveWord& word = hypothesis.words.back();
     const double had = double(word.tokens.size()), has = double(next - at);
     double sum = 0;
-    for (; at < next; ++at) {
-      latest = std::max(latest, heard_[at].position);
-      sum += std::exp(heard_[at].logprob);
-    }
+    for (; at < next; ++at) sum += std::exp(heard_[at].logprob);
     word.probability = float((word.probability * had + sum) / (had + has));
     word.text += part.text;
     word.tokens.insert(word.tokens.end(), part.tokens.begin(), part.tokens.end());
     // A mark is often attended to in the pause after its word.
-    if (!closes) word.end = window_start_ + latest * kPositionSeconds + kLongestTail;
+    if (!closes) word.end = times[next - 1] + kLongestTail;
   }
 }
 

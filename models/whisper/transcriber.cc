@@ -19,6 +19,7 @@
 #include "models/whisper/window_split.h"
 #include "models/whisper/word_aligner.h"
 #include "models/whisper/word_timing.h"
+#include "models/word_times.h"
 
 namespace runnel::models::whisper {
 namespace {
@@ -76,7 +77,8 @@ struct Transcriber::Impl {
   int place_words(std::vector<Segment>& segments, const WindowSplit& split, int frames, bool last);
   int skip_hallucinations(std::vector<Segment>& segments, int advance, int frames, bool ended,
                           bool last);
-  void hand_out(std::span<Segment> segments, const OnSegment& on_segment);
+  void hand_out(std::vector<Segment> segments, int frames, const OnSegment& on_segment);
+  void settle(std::span<Segment> segments, double until);
   double original_start(double seconds) const;
   double original_end(double seconds) const;
   void to_original(Word& word) const;
@@ -106,6 +108,7 @@ struct Transcriber::Impl {
   std::int64_t seek = 0;       // mel frames into the island
   double last_speech_end = 0;  // seconds into the island
   double done = 0;             // seconds of the recording
+  Interval handed_out;         // the last word or segment without words, in the recording
   std::uint64_t windows = 0;   // decoded so far
   bool first = true;           // no window has been decoded yet: a prefix applies
   int segments = 0;            // handed out
@@ -123,6 +126,7 @@ void Transcriber::Impl::reset() {
   summary.language_probability = language_known ? 1 : 0;
   samples = decoded = seek = 0;
   last_speech_end = done = 0;
+  handed_out = {};
   windows = 0;
   first = true;
   segments = 0;
@@ -242,7 +246,7 @@ int Transcriber::Impl::transcribe(int frames, const OnSegment& on_segment, bool 
     advance = place_words(found, split, frames, last);
     timing.align += stopwatch.seconds();
   }
-  hand_out(found, on_segment);
+  hand_out(std::move(found), frames, on_segment);
   if (!options.condition_on_previous_text || window.temperature > 0.5) previous.clear();
   return advance;
 }
@@ -352,24 +356,63 @@ int Transcriber::Impl::skip_hallucinations(std::vector<Segment>& found, int adva
 }
 
 /// Those with text, at their times in the recording. Their tokens are the next window's context.
-void Transcriber::Impl::hand_out(std::span<Segment> found, const OnSegment& on_segment) {
+void Transcriber::Impl::hand_out(std::vector<Segment> found, int frames,
+                                 const OnSegment& on_segment) {
+  std::erase_if(found, [](const Segment& segment) {
+    return segment.start == segment.end || strip(segment.text).empty();
+  });
   for (Segment& segment : found) {
-    if (segment.start == segment.end || strip(segment.text).empty()) continue;
     previous.insert(previous.end(), segment.tokens.begin(), segment.tokens.end());
     for (Word& word : segment.words) to_original(word);
-    if (segment.words.empty()) {
+    if (segment.words.empty() || !gate) {
       segment.start = original_start(segment.start);
       segment.end = original_end(segment.end);
-    } else if (gate) {
+    } else {
       segment.start = segment.words.front().start;
       segment.end = segment.words.back().end;
     }
+  }
+  settle(found, std::min(original_end(window_start() + frames * kSecondsPerFrame),
+                         double(samples) / kSampleRateHz));
+  for (Segment& segment : found) {
     segment.id = segments++;
     if (on_segment) on_segment(segment);
   }
   const std::size_t most = std::size_t(model->config().text_ctx);  // more never fits
   if (previous.size() > most)
     previous.erase(previous.begin(), previous.end() - std::ptrdiff_t(most));
+}
+
+/// Timestamps may lie in the silence that fills the window up, and words may last no time.
+void Transcriber::Impl::settle(std::span<Segment> found, double until) {
+  std::vector<Interval> parts;  // words, and segments without words
+  for (const Segment& segment : found) {
+    if (segment.words.empty()) parts.push_back({segment.start, segment.end});
+    for (const Word& word : segment.words) parts.push_back({word.start, word.end});
+  }
+  if (parts.empty()) return;
+  settle_times(parts, {handed_out.start, handed_out.end, until});
+  const Interval* part = parts.data();
+  double earliest = handed_out.end;  // of a segment that begins before its first word
+  for (Segment& segment : found) {
+    if (segment.words.empty()) {
+      segment.start = part->start;
+      segment.end = part->end;
+      ++part;
+    } else {
+      for (Word& word : segment.words) {
+        word.start = part->start;
+        word.end = part->end;
+        ++part;
+      }
+      const double first = segment.words.front().start, last = segment.words.back().end;
+      segment.start = std::clamp(segment.start, std::min(earliest, first), first);
+      const double next = part == parts.data() + parts.size() ? until : part->start;
+      segment.end = std::clamp(segment.end, last, std::max(last, next));
+    }
+    earliest = segment.end;
+  }
+  handed_out = {parts.back().start, std::max(parts.back().end, found.back().end)};
 }
 
 /// From seconds of the island to seconds of the recording.

@@ -144,6 +144,100 @@ TEST(LocalAgreement, TimesOfCommittedWordsNeverFall) {
   }
 }
 
+/// What two passes that agree make of these words, after what is committed.
+std::vector<std::string> committed_by(LocalAgreement& policy, const std::vector<LiveWord>& pass,
+                                      double window_begin = 0) {
+  std::vector<std::string> all = texts(policy.update(pass, window_begin));
+  const auto more = texts(policy.update(pass, window_begin));
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+std::vector<LiveWord> shifted(std::vector<LiveWord> list, double seconds) {
+  for (LiveWord& word : list) {
+    word.start += seconds;
+    word.end += seconds;
+  }
+  return list;
+}
+
+TEST(LocalAgreement, APhraseOfSixWordsIsNotSaidTwiceWhenItsTimesSlip) {
+  const std::vector<std::string> said = {"it", "was", "the", "age", "of", "wisdom,"};
+  std::vector<std::string> more = said;
+  more.insert(more.end(), {"it", "was", "the", "age", "of", "foolishness,"});
+  for (const double slip : {-1.0, 0.3, 0.6, 1.1, 1.5, 3.2}) {
+    LocalAgreement policy;
+    ASSERT_EQ(committed_by(policy, words(said)), said);
+    EXPECT_EQ(committed_by(policy, shifted(words(more), slip)),
+              (std::vector<std::string>(more.begin() + 6, more.end())))
+        << slip;
+  }
+}
+
+TEST(LocalAgreement, AnUnfinishedPhraseIsNotBegunAgain) {
+  LocalAgreement policy;
+  committed_by(policy, words({"It", "was", "the", "best", "of", "times.", "it", "was", "the"}));
+  EXPECT_EQ(committed_by(policy, shifted(words({"It", "was", "the", "best", "of", "times.", "It",
+                                                "was", "the", "worst", "of", "times."}),
+                                         0.4)),
+            (std::vector<std::string>{"worst", "of", "times."}));
+}
+
+TEST(LocalAgreement, WhatASpeakerSaysTwiceIsCommittedTwice) {
+  const std::vector<std::string> twice = {"row,", "row,", "row", "your", "boat,", "row",
+                                          "your", "boat", "no",  "no",   "no"};
+  for (std::size_t cut = 1; cut < twice.size(); ++cut) {
+    for (const double slip : {-0.3, 0.0, 0.3}) {
+      LocalAgreement policy;
+      auto all = committed_by(policy, words({twice.begin(), twice.begin() + std::ptrdiff_t(cut)}));
+      const auto rest = committed_by(policy, shifted(words(twice), slip));
+      all.insert(all.end(), rest.begin(), rest.end());
+      EXPECT_EQ(all, twice) << cut << " " << slip;
+    }
+  }
+}
+
+TEST(LocalAgreement, AVerseThatBeginsLikeTheLastOneIsNotTakenForIt) {
+  LocalAgreement policy;
+  committed_by(policy, words({"it", "was", "the", "best", "of", "times,"}));
+  // The pass misses the first verse altogether.
+  const std::vector<std::string> second = {"it", "was", "the", "worst", "of", "times,"};
+  EXPECT_EQ(committed_by(policy, words(second, 3.2)), second);
+}
+
+TEST(LocalAgreement, CommittedWordsHeardOtherwiseAreNotSaidAgain) {
+  LocalAgreement policy;
+  committed_by(policy, words({"I", "am", "going", "to", "say"}));
+  EXPECT_EQ(committed_by(policy, words({"I'm", "gonna", "go", "and", "say", "it"})),
+            std::vector<std::string>{"it"});
+}
+
+TEST(LocalAgreement, AWordFromBeforeTheWindowThatIsStillHeardIsDropped) {
+  LocalAgreement policy;
+  committed_by(policy, words({"the", "age", "of", "wisdom."}));
+  // The window begins where the sentence ends; the last word's end is in it.
+  EXPECT_EQ(committed_by(policy, {word("wisdom", 2.0, 2.2), word("It", 2.3, 2.6)}, 2.0),
+            std::vector<std::string>{"It"});
+}
+
+TEST(LocalAgreement, CaseAndPunctuationDoNotKeepWordsBack) {
+  LocalAgreement policy;
+  policy.update(words({"times.", "It", "was"}));
+  EXPECT_THAT(texts(policy.update(words({"times,", "it", "was", "the"}))),
+              ElementsAre("times,", "it", "was"));
+  // The last word's marks may still change.
+  policy.update(words({"times,", "it", "was", "the."}));
+  EXPECT_THAT(texts(policy.update(words({"times,", "it", "was", "the"}))), IsEmpty());
+}
+
+TEST(LocalAgreement, WordsOfManyScriptsAreCompared) {
+  EXPECT_EQ(bare_word(" “Wisdom…”"), "wisdom");
+  EXPECT_EQ(bare_word(" don't,"), "don't");
+  EXPECT_EQ(bare_word("「東京」。"), "東京");
+  EXPECT_EQ(bare_word(" —"), "");
+  EXPECT_EQ(bare_word(""), "");
+}
+
 TEST(TrimPoint, IsTheLastSegmentEndThatIsCommitted) {
   EXPECT_EQ(trim_point(std::vector<double>{2, 5, 9}, 6.0), 5.0);
   EXPECT_EQ(trim_point(std::vector<double>{2, 5, 9}, 9.0), 9.0);

@@ -133,7 +133,7 @@ class ScriptedRecogniser : public LiveRecogniser {
 
   bool begins_word(int token) const noexcept override { return token % 2 == 0; }
   /// Token 2n is word n, 2n + 1 its end: a point or nothing.
-  std::vector<LiveWord> words(const Pass& pass, int first) const override {
+  std::vector<LiveWord> words(const Pass& pass, int first, double) const override {
     std::vector<LiveWord> words;
     for (auto i = std::size_t(first); i < pass.tokens.size(); ++i) {
       const int token = pass.tokens[i];

@@ -187,7 +187,7 @@ TEST_F(TranscriptWriters, BrokenUtf8AndOddNumbersDoNotBreakJson) {
 
 TEST_F(TranscriptWriters, TimesNeverRunBackwards) {
   EXPECT_EQ(all(TranscriptFormat::kSrt, {said(0, 2, 1, "x"), said(1, -1, 1, "y")}),
-            "1\n00:00:02,000 --> 00:00:02,000\nx\n\n2\n00:00:00,000 --> 00:00:01,000\ny\n\n");
+            "1\n00:00:02,000 --> 00:00:02,001\nx\n\n2\n00:00:02,001 --> 00:00:02,002\ny\n\n");
 }
 
 TEST_F(TranscriptWriters, RandomWeightsAreSaidFirst) {
