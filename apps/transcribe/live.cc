@@ -187,8 +187,8 @@ void add_pass_flags(CLI::App& app, LiveTranscribeOptions& options) {
       ->check(CLI::Range(0.1, 10.0))
       ->group(group);
   app.add_option("--policy", options.policy,
-                 "Whisper: when words are committed: two passes agree, or attention is past them")
-      ->check(CLI::IsMember({"local-agreement", "align-att"}))
+                 "Whisper: when words are committed: attention is past them, or two passes agree")
+      ->check(CLI::IsMember({"align-att", "local-agreement"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--trim-after", options.trim_after,

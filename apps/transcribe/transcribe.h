@@ -35,8 +35,8 @@ struct LiveTranscribeOptions {
   std::optional<double> max_line;            // Moonshine
   /// Moonshine: most tokens of a second of speech. For benchmarks: random weights take them all.
   std::optional<double> tokens_per_second;
-  std::optional<double> trim_after;        // Whisper
-  std::string policy = "local-agreement";  // Whisper
+  std::optional<double> trim_after;  // Whisper
+  std::string policy = "align-att";  // Whisper
 };
 
 struct TranscribeOptions {
