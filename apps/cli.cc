@@ -149,6 +149,13 @@ int after_flush(int exit_code) {
 
 }  // namespace
 
+const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->check_name(name)) return option;
+  }
+  return nullptr;
+}
+
 CLI::Validator above_zero() {
   const auto check = [](std::string& text) -> std::string {
     double number = 0;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <stdexcept>
+#include <string>
 
 namespace CLI {
 class App;
@@ -22,6 +23,10 @@ struct Subcommand {
   CLI::App* app = nullptr;
   std::function<int()> run;
 };
+
+/// Null if there is none. CLI11's own look-up allocates in a noexcept function: without memory it
+/// would end the program.
+const CLI::Option* find_option(const CLI::App& app, const std::string& name);
 
 /// An option's number must be above 0.
 CLI::Validator above_zero();

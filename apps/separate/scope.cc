@@ -50,7 +50,7 @@ void refuse_unheeded_options(const CLI::App& app, const SeparateOptions& options
   const unsigned way = gtcrn ? kGtcrn : options.is_live() ? kDemucsLive : kDemucsFiles;
   std::string refused;
   for (const Scope& scope : kScopes) {
-    const CLI::Option* given = app.get_option_no_throw(scope.option);
+    const CLI::Option* given = find_option(app, scope.option);
     if ((scope.ways & way) != 0 || !given || given->count() == 0) continue;
     refused += (refused.empty() ? "" : ", ") + std::string(scope.option) + " (" +
                described(scope.ways) + ")";

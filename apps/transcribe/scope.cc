@@ -83,7 +83,7 @@ void refuse_unheeded_options(const CLI::App& app, const TranscribeOptions& optio
       whisper ? (live ? kWhisperLive : kWhisperFiles) : (live ? kMoonshineLive : kMoonshineFiles);
   std::string refused;
   for (const Scope& scope : kScopes) {
-    const CLI::Option* given = app.get_option_no_throw(scope.option);
+    const CLI::Option* given = find_option(app, scope.option);
     if ((scope.ways & way) != 0 || !given || given->count() == 0) continue;
     // English, or whatever it is, and no translation: what Moonshine does anyway.
     const std::string_view option = scope.option;
