@@ -15,11 +15,11 @@
 #include <set>
 #include <stdexcept>
 
-#include "apps/child_process.h"
 #include "apps/model_store.h"
 #include "apps/status_line.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
+#include "rt/child_process.h"
 #include "rt/clock.h"
 
 namespace runnel::apps {
@@ -90,14 +90,14 @@ bool is_plain_name(const std::string& name) {
 
 /// The first word that a checksum program prints for `prefix` and the file.
 std::string checksum(const std::string& program, const std::string& prefix, const fs::path& path) {
-  ChildProcess child({program});
+  rt::ChildProcess child({program});
   child.feed(prefix);
   std::ifstream file(path, std::ios::binary);
   std::vector<char> piece(1 << 20);
   while (file.read(piece.data(), std::streamsize(piece.size())) || file.gcount() > 0) {
     if (!child.feed({piece.data(), std::size_t(file.gcount())})) break;
   }
-  const ChildProcess::Result result = child.wait();
+  const rt::ChildProcess::Result result = child.wait();
   if (file.bad() || result.exit_code != 0) {
     throw std::runtime_error(path.string() + ": " + program +
                              " could not check it: " + one_line(result.err));
@@ -147,7 +147,7 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
   if (old_bytes > 0) words.insert(words.end(), {"--continue-at", "-"});
   words.insert(words.end(), {"--", url});
   const std::int64_t start_ns = rt::now_ns();
-  ChildProcess curl(words);
+  rt::ChildProcess curl(words);
   const auto show = [&] {
     const std::int64_t done = std::min(size_of(path), bytes);  // which may be about
     const double wall_s = 1e-9 * double(rt::now_ns() - start_ns);

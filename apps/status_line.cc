@@ -55,6 +55,7 @@ std::string bar(double share, int width) {
 std::string progress_text(double done_s, double total_s, double wall_s) {
   const std::string speed = wall_s > 0 ? "  " + fixed(done_s / wall_s, 1) + "x" : "";
   if (total_s < 0) return fixed(done_s, 1) + " s" + speed;
+  total_s = std::max(total_s, done_s);  // the file said less than it has
   const double share = total_s > 0 ? done_s / total_s : 1.0;
   char percent[8];
   std::snprintf(percent, sizeof percent, "%3d %%", int(100 * std::min(share, 1.0)));

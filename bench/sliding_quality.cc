@@ -30,7 +30,8 @@ constexpr int kChunk = 4096;
 using Rows = std::vector<std::vector<float>>;
 
 Rows read_recording(const std::string& path, models::SeparatorFormat& format) {
-  rt::FileSource source(path);
+  const auto source_file = rt::open_source(path);
+  rt::AudioSource& source = *source_file;
   format = {source.rate_hz(), source.channels(), kChunk};
   Rows rows(std::size_t(format.channels));
   std::vector<float> frames(std::size_t(kChunk * format.channels));

@@ -106,11 +106,9 @@ void RescalingSink::rescale() {
   try {
     FileSink scaled(scaled_path, options_);
     if (exact_start_ > 0) {
-      FileSource quiet(path_);
-      copy_scaled(quiet, exact_start_, divisor, scaled);
+      copy_scaled(*open_source(path_), exact_start_, divisor, scaled);
     }
-    FileSource loud(exact_path_);
-    copy_scaled(loud, exact_->written_frames(), divisor, scaled);
+    copy_scaled(*open_source(exact_path_), exact_->written_frames(), divisor, scaled);
     scaled.finish();
     if (scaled.written_frames() != exact_start_ + exact_->written_frames()) {
       throw std::runtime_error(

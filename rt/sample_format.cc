@@ -24,6 +24,22 @@ std::int32_t load_int24(const std::byte* bytes) noexcept {
   return std::int32_t(low << 8 | middle << 16 | high << 24) >> 8;  // extends the sign
 }
 
+/// ITU-T G.711: sign, three bits of exponent, four of mantissa, all inverted. Of 16 bits.
+int mu_law(std::byte code) noexcept {
+  const int bits = ~std::to_integer<int>(code);
+  const int magnitude = (((bits & 0x0F) << 3) + 132) << (bits >> 4 & 7);
+  return (bits & 0x80) != 0 ? 132 - magnitude : magnitude - 132;
+}
+
+/// The same with every second bit inverted and no bias in the lowest segment.
+int a_law(std::byte code) noexcept {
+  const int bits = std::to_integer<int>(code) ^ 0x55;
+  const int exponent = bits >> 4 & 7;
+  const int mantissa = ((bits & 0x0F) << 4) + 8;
+  const int magnitude = exponent == 0 ? mantissa : (mantissa + 256) << (exponent - 1);
+  return (bits & 0x80) != 0 ? magnitude : -magnitude;
+}
+
 /// Exactly +1 is not counted as clipped, though it is one step beyond the largest integer.
 std::int32_t quantize(float sample, float full_scale, std::int64_t& clipped) noexcept {
   if (!(std::fabs(sample) <= 1.0F)) {
@@ -40,12 +56,15 @@ std::int32_t quantize(float sample, float full_scale, std::int64_t& clipped) noe
 int bytes_per_sample(SampleFormat format) noexcept {
   switch (format) {
     case SampleFormat::kInt8:
+    case SampleFormat::kMuLaw:
+    case SampleFormat::kALaw:
       return 1;
     case SampleFormat::kInt16:
       return 2;
     case SampleFormat::kInt24:
       return 3;
     case SampleFormat::kInt32:
+    case SampleFormat::kInt24In32:
     case SampleFormat::kFloat32:
       return 4;
     case SampleFormat::kFloat64:
@@ -66,6 +85,7 @@ void decode_samples(SampleFormat format, const std::byte* bytes,
         sample = float(load<std::int16_t>(bytes)) / 32768.0F;
         break;
       case SampleFormat::kInt24:
+      case SampleFormat::kInt24In32:
         sample = float(load_int24(bytes)) / 8388608.0F;
         break;
       case SampleFormat::kInt32:
@@ -76,6 +96,12 @@ void decode_samples(SampleFormat format, const std::byte* bytes,
         break;
       case SampleFormat::kFloat64:
         sample = float(load<double>(bytes));
+        break;
+      case SampleFormat::kMuLaw:
+        sample = float(mu_law(*bytes)) / 32768.0F;
+        break;
+      case SampleFormat::kALaw:
+        sample = float(a_law(*bytes)) / 32768.0F;
         break;
     }
     bytes += step;

@@ -7,8 +7,19 @@
 
 namespace runnel::rt {
 
-/// Little-endian; 8-bit is unsigned as in WAV, the other integers are signed.
-enum class SampleFormat { kInt8, kInt16, kInt24, kInt32, kFloat32, kFloat64 };
+/// Little-endian; 8-bit is unsigned as in WAV, the other integers are signed. The last three are
+/// only read: kInt24In32 is the low three bytes of four, kMuLaw and kALaw are ITU-T G.711.
+enum class SampleFormat {
+  kInt8,
+  kInt16,
+  kInt24,
+  kInt32,
+  kFloat32,
+  kFloat64,
+  kInt24In32,
+  kMuLaw,
+  kALaw
+};
 
 int bytes_per_sample(SampleFormat format) noexcept;
 

@@ -6,11 +6,10 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "rt/float_scale.h"
 #include "rt/interrupt.h"
-#include "rt/wav_header.h"
+#include "rt/sample_format.h"
 
 namespace runnel::rt {
 
@@ -30,7 +29,7 @@ class AudioSource {
   const std::string& name() const noexcept { return format_.name; }
   int rate_hz() const noexcept { return format_.rate_hz; }
   int channels() const noexcept { return format_.channels; }
-  /// As announced by the header; −1 if unknown. More or fewer may come: see warning().
+  /// As announced by the file; −1 if unknown until the end. More or fewer may come.
   std::int64_t frames() const noexcept { return format_.frames; }
   /// Whether it is stored in floats, which may be at another scale.
   bool is_float() const noexcept { return format_.is_float; }
@@ -50,6 +49,9 @@ class AudioSource {
   const FloatScale& scale() const noexcept { return scale_; }
   /// From now on samples are divided by 32768; warning() says so.
   void take_as_16_bit() noexcept { gain_ = FloatScale::kSixteenBit; }
+  /// False once it was seen that audio is missing or damaged; warning() says what. Final when
+  /// read() has returned 0.
+  bool complete() const noexcept { return damage_.empty(); }
   /// One line about what was wrong with the audio but could be read over; empty if nothing was.
   std::string warning() const;
 
@@ -69,32 +71,17 @@ class AudioSource {
 
   SourceFormat format_;
   const Interrupt* const stop_;
-  std::string damage_;  // part of warning()
+  /// Audio is missing: a part of warning(), and the end of complete(). The first few are kept.
+  void add_damage(const std::string& what);
 
  private:
+  std::string damage_;
+  int damages_ = 0;
   std::atomic<bool> cancelled_{false};
   bool was_cut_ = false;
   std::int64_t bad_samples_ = 0;
   FloatScale scale_;
   float gain_ = 1;
-};
-
-/// A wav, flac, ogg or mp3 file (what libsndfile reads), of any rate and channel count.
-class FileSource : public AudioSource {
- public:
-  /// Throws std::runtime_error in one line: the file, what was expected, what was found.
-  explicit FileSource(const std::string& path, const Interrupt* stop = nullptr);
-  ~FileSource() override;
-
-  int read(float* interleaved, int max_frames) override;
-
- private:
-  struct File;
-  FileSource(std::unique_ptr<File> file, const Interrupt* stop);
-
-  std::unique_ptr<File> file_;
-  std::int64_t read_frames_ = 0;
-  std::string failure_;  // thrown by the next read
 };
 
 /// What comes down a pipe.
@@ -104,38 +91,23 @@ struct PipeFormat {
   int channels = 0;                   // of raw samples
 };
 
-/// Little-endian raw samples or a WAV stream from a file descriptor, which stays open.
-class PipeSource : public AudioSource {
- public:
-  /// Reads the header of a WAV stream (waits for it). Throws std::runtime_error in one line;
-  /// Interrupted if `stop` is requested before the header is there.
-  PipeSource(int descriptor, const PipeFormat& format, const std::string& name = "standard input",
-             const Interrupt* stop = nullptr);
-
-  int read(float* interleaved, int max_frames) override;
-  void cancel() noexcept override;
-
- private:
-  /// Waits until there is something to read; false if cancelled() became true before.
-  bool wait_readable() noexcept;
-  /// Reads until `size` bytes are there, the end, or cancel().
-  std::size_t fill(std::byte* bytes, std::size_t size);
-
-  const int descriptor_;
-  Interrupt cancel_;
-  WavFormat encoding_;  // data_bytes: −1 until the end of the pipe
-  std::int64_t read_frames_ = 0;
-  bool at_end_ = false;
-  std::vector<std::byte> buffer_;
+/// What is to be opened, beside its name.
+struct SourceOptions {
+  PipeFormat pipe{};    // of standard input
+  int audio_track = 1;  // counted from 1, in containers that hold several
 };
 
 /// Whether it comes only once: standard input ("-"), a named pipe, a shell's <(…).
 bool is_pipe(const std::string& path_or_dash) noexcept;
 
-/// A FileSource; for what is_pipe() a PipeSource. `stop`, if any, ends reads early. Throws
-/// std::runtime_error in one line.
+/// A file, or standard input for "-". What its first bytes say decides who reads it: WAV in all its
+/// kinds and MP3 as in wav_source.h and mp3_source.h, what libsndfile reads as in sndfile_source.h,
+/// and everything else `ffmpeg` as a child process, where it is on the PATH. A pipe or a device
+/// under a name is read like standard input. Throws std::runtime_error in one line: the file, what
+/// was expected, what was found. `stop`, if any, ends reads early, and a wait for a pipe's header
+/// by Interrupted.
 std::unique_ptr<AudioSource> open_source(const std::string& path_or_dash,
-                                         const PipeFormat& pipe = {},
+                                         const SourceOptions& options = {},
                                          const Interrupt* stop = nullptr);
 
 }  // namespace runnel::rt

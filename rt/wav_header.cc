@@ -16,11 +16,26 @@ constexpr int kMaxChannels = 256;
 constexpr int kMaxRateHz = 1'000'000;
 
 constexpr std::uint16_t kTagPcm = 1;
+constexpr std::uint16_t kTagMicrosoftAdpcm = 2;
 constexpr std::uint16_t kTagFloat = 3;
+constexpr std::uint16_t kTagALaw = 6;
+constexpr std::uint16_t kTagMuLaw = 7;
+constexpr std::uint16_t kTagImaAdpcm = 0x11;
 constexpr std::uint16_t kTagExtensible = 0xFFFE;
 /// Bytes 2 to 15 of the sub-format of WAVE_FORMAT_EXTENSIBLE; bytes 0 and 1 are the plain tag.
-constexpr std::array<unsigned char, 14> kSubFormatTail = {0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x80,
-                                                          0x00, 0x00, 0xAA, 0x00, 0x38, 0x9B, 0x71};
+using SubFormatTail = std::array<unsigned char, 14>;
+constexpr SubFormatTail kSubFormatTail = {0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x80,
+                                          0x00, 0x00, 0xAA, 0x00, 0x38, 0x9B, 0x71};
+constexpr SubFormatTail kAmbisonicTail = {0x00, 0x00, 0x21, 0x07, 0xD3, 0x11, 0x86,
+                                          0x44, 0xC8, 0xC1, 0xCA, 0x00, 0x00, 0x00};
+
+/// Sony Wave64 names its chunks by GUIDs: four letters and one of these.
+using GuidTail = std::array<unsigned char, 12>;
+constexpr GuidTail kWave64RiffTail = {0x2E, 0x91, 0xCF, 0x11, 0xA5, 0xD6,
+                                      0x28, 0xDB, 0x04, 0xC1, 0x00, 0x00};
+constexpr GuidTail kWave64Tail = {0xF3, 0xAC, 0xD3, 0x11, 0x8C, 0xD1,
+                                  0x00, 0xC0, 0x4F, 0x8E, 0xDB, 0x8A};
+constexpr std::uint64_t kWave64ChunkBytes = 24;  // a chunk's size counts its own name and size
 
 /// What is read of a fmt chunk: up to the end of WAVE_FORMAT_EXTENSIBLE.
 constexpr std::size_t kMaxFmtBytes = 40;
@@ -29,18 +44,33 @@ constexpr std::size_t kMinFmtBytes = 16;
 constexpr std::uint32_t kDs64Bytes = 28;
 
 template <class T>
-T little_endian(const std::byte* bytes) {
+T read_number(const std::byte* bytes, bool big_endian) {
   T value = 0;
   for (std::size_t i = 0; i < sizeof(T); ++i) {
-    value = T(value | T(T(std::to_integer<unsigned char>(bytes[i])) << (8 * i)));
+    const std::size_t shift = 8 * (big_endian ? sizeof(T) - 1 - i : i);
+    value = T(value | T(T(std::to_integer<unsigned char>(bytes[i])) << shift));
   }
   return value;
+}
+
+bool is(std::span<const std::byte> id, const char* name) {
+  return std::memcmp(id.data(), name, 4) == 0;
+}
+
+/// Sizes of a header that was never finished: those of arecord (2 GiB), sox (2 GiB − 4 KiB),
+/// GStreamer (2 GiB − 64 KiB) and ffmpeg (4 GiB − 1), and around them, since all may be rounded to
+/// frames.
+bool is_stream_size(std::uint32_t bytes) {
+  return (bytes >= 0x7FFE0000 && bytes <= 0x80000100) || bytes >= 0xFFFF0000;
 }
 
 /// Reads a header in order and knows how to complain.
 class HeaderReader {
  public:
   HeaderReader(const ByteReader& read, const std::string& name) : read_(read), name_(name) {}
+
+  bool big_endian = false;
+  std::int64_t position() const { return kMaxHeaderBytes - left_; }
 
   [[noreturn]] void fail(const std::string& what) const {
     throw std::runtime_error(name_ + ": not a WAV stream that can be read: " + what);
@@ -51,12 +81,18 @@ class HeaderReader {
     if (read_(bytes) < bytes.size()) fail(std::string("it ends inside ") + what);
   }
 
-  void skip(std::int64_t size, const char* what) {
+  void skip(std::uint64_t size, const char* what) {
     std::array<std::byte, 512> scratch;
-    for (; size > 0; size -= std::int64_t(scratch.size())) {
-      exactly(std::span(scratch).first(std::size_t(std::min<std::int64_t>(size, scratch.size()))),
-              what);
+    while (size > 0) {
+      const auto piece = std::size_t(std::min<std::uint64_t>(size, scratch.size()));
+      exactly(std::span(scratch).first(piece), what);
+      size -= piece;
     }
+  }
+
+  template <class T>
+  T number(const std::byte* bytes) const {
+    return read_number<T>(bytes, big_endian);
   }
 
  private:
@@ -79,60 +115,6 @@ std::string printable(std::span<const std::byte> id) {
   return "'" + text + "'";
 }
 
-bool is(std::span<const std::byte> id, const char* name) {
-  return std::memcmp(id.data(), name, 4) == 0;
-}
-
-std::optional<SampleFormat> sample_format(std::uint16_t tag, int bits) {
-  if (tag == kTagPcm && bits == 8) return SampleFormat::kInt8;
-  if (tag == kTagPcm && bits == 16) return SampleFormat::kInt16;
-  if (tag == kTagPcm && bits == 24) return SampleFormat::kInt24;
-  if (tag == kTagPcm && bits == 32) return SampleFormat::kInt32;
-  if (tag == kTagFloat && bits == 32) return SampleFormat::kFloat32;
-  if (tag == kTagFloat && bits == 64) return SampleFormat::kFloat64;
-  return std::nullopt;
-}
-
-WavFormat parse_fmt(std::span<const std::byte> fmt, const HeaderReader& reader) {
-  auto tag = little_endian<std::uint16_t>(fmt.data());
-  const int channels = little_endian<std::uint16_t>(fmt.data() + 2);
-  const auto rate_hz = little_endian<std::uint32_t>(fmt.data() + 4);
-  const int block_align = little_endian<std::uint16_t>(fmt.data() + 12);
-  const int bits = little_endian<std::uint16_t>(fmt.data() + 14);
-  if (tag == kTagExtensible) {
-    if (fmt.size() < kMaxFmtBytes) reader.fail("its extensible fmt chunk is too short");
-    if (std::memcmp(fmt.data() + 26, kSubFormatTail.data(), kSubFormatTail.size()) != 0) {
-      reader.fail("an unknown extensible sub-format");
-    }
-    tag = little_endian<std::uint16_t>(fmt.data() + 24);
-  }
-  const auto samples = sample_format(tag, bits);
-  if (!samples) {
-    reader.fail("expected PCM of 8, 16, 24 or 32 bits or float of 32 or 64, found format " +
-                std::to_string(tag) + " of " + std::to_string(bits) + " bits");
-  }
-  if (channels < 1 || channels > kMaxChannels) {
-    reader.fail("expected 1 to " + std::to_string(kMaxChannels) + " channels, found " +
-                std::to_string(channels));
-  }
-  if (rate_hz < 1 || rate_hz > std::uint32_t(kMaxRateHz)) {
-    reader.fail("expected a rate of 1 to " + std::to_string(kMaxRateHz) + " Hz, found " +
-                std::to_string(rate_hz));
-  }
-  const WavFormat format{.samples = *samples, .rate_hz = int(rate_hz), .channels = channels};
-  if (block_align != format.bytes_per_frame()) {
-    reader.fail("expected frames of " + std::to_string(format.bytes_per_frame()) +
-                " bytes, found " + std::to_string(block_align));
-  }
-  return format;
-}
-
-/// Sizes that say nothing become −1.
-std::int64_t known_size(std::uint64_t bytes) {
-  constexpr auto kMax = std::uint64_t(std::numeric_limits<std::int64_t>::max());
-  return bytes == 0 || bytes > kMax ? -1 : std::int64_t(bytes);
-}
-
 /// Appends little-endian fields.
 class HeaderWriter {
  public:
@@ -148,51 +130,239 @@ class HeaderWriter {
   std::vector<std::byte> bytes_;
 };
 
+struct Fmt {
+  std::uint16_t tag = 0;
+  int channels = 0;
+  std::uint32_t rate_hz = 0;
+  int block_align = 0;
+  int bits = 0;  // of a sample; a container may be wider
+};
+
+/// A container wider than the bits holds them at its upper end, but for what arecord calls S24_LE.
+std::optional<SampleFormat> sample_format(const Fmt& fmt) {
+  if (fmt.tag == kTagMuLaw) return SampleFormat::kMuLaw;
+  if (fmt.tag == kTagALaw) return SampleFormat::kALaw;
+  if (fmt.tag == kTagFloat && fmt.bits == 32) return SampleFormat::kFloat32;
+  if (fmt.tag == kTagFloat && fmt.bits == 64) return SampleFormat::kFloat64;
+  if (fmt.tag != kTagPcm || fmt.bits < 1 || fmt.bits > 32) return std::nullopt;
+  if (fmt.bits <= 8) return SampleFormat::kInt8;
+  if (fmt.bits <= 16) return SampleFormat::kInt16;
+  if (fmt.bits > 24) return SampleFormat::kInt32;
+  return fmt.block_align == 4 * fmt.channels ? SampleFormat::kInt24In32 : SampleFormat::kInt24;
+}
+
+/// The blocks of both kinds of ADPCM have the same size in each file, and 4 bits a sample.
+std::optional<AdpcmBlocks> adpcm_blocks(const Fmt& fmt) {
+  const bool microsoft = fmt.tag == kTagMicrosoftAdpcm;
+  const int start_bytes = microsoft ? 7 : 4;  // of each channel
+  const int start_frames = microsoft ? 2 : 1;
+  const int left = fmt.block_align - start_bytes * fmt.channels;
+  if (fmt.bits != 4 || left < 0) return std::nullopt;
+  AdpcmBlocks blocks{.bytes = fmt.block_align, .frames = start_frames + 2 * left / fmt.channels};
+  HeaderWriter out;
+  out.number(fmt.tag, 2);
+  out.number(std::uint64_t(fmt.channels), 2);
+  out.number(fmt.rate_hz, 4);
+  out.number(
+      std::uint64_t(fmt.rate_hz) * std::uint64_t(blocks.bytes) / std::uint64_t(blocks.frames), 4);
+  out.number(std::uint64_t(blocks.bytes), 2);
+  out.number(4, 2);
+  out.number(microsoft ? 32 : 2, 2);
+  out.number(std::uint64_t(blocks.frames), 2);
+  if (microsoft) {
+    constexpr std::array<std::array<int, 2>, 7> kPredictors = {
+        {{256, 0}, {512, -256}, {0, 0}, {192, 64}, {240, 0}, {460, -208}, {392, -232}}};
+    out.number(kPredictors.size(), 2);
+    for (const auto& pair : kPredictors) {
+      for (const int coefficient : pair) out.number(std::uint64_t(std::int64_t(coefficient)), 2);
+    }
+  }
+  blocks.fmt = out.take();
+  return blocks;
+}
+
+WavFormat parse_fmt(std::span<const std::byte> bytes, const HeaderReader& reader) {
+  Fmt fmt{.tag = reader.number<std::uint16_t>(bytes.data()),
+          .channels = reader.number<std::uint16_t>(bytes.data() + 2),
+          .rate_hz = reader.number<std::uint32_t>(bytes.data() + 4),
+          .block_align = reader.number<std::uint16_t>(bytes.data() + 12),
+          .bits = reader.number<std::uint16_t>(bytes.data() + 14)};
+  if (fmt.tag == kTagExtensible) {
+    if (bytes.size() < kMaxFmtBytes) reader.fail("its extensible fmt chunk is too short");
+    const auto has_tail = [&](const SubFormatTail& tail) {
+      return std::memcmp(bytes.data() + 26, tail.data(), tail.size()) == 0;
+    };
+    if (!has_tail(kSubFormatTail) && !has_tail(kAmbisonicTail)) {
+      reader.fail("an unknown extensible sub-format");
+    }
+    fmt.tag = reader.number<std::uint16_t>(bytes.data() + 24);
+  }
+  if (fmt.channels < 1 || fmt.channels > kMaxChannels) {
+    reader.fail("expected 1 to " + std::to_string(kMaxChannels) + " channels, found " +
+                std::to_string(fmt.channels));
+  }
+  if (fmt.rate_hz < 1 || fmt.rate_hz > std::uint32_t(kMaxRateHz)) {
+    reader.fail("expected a rate of 1 to " + std::to_string(kMaxRateHz) + " Hz, found " +
+                std::to_string(fmt.rate_hz));
+  }
+  WavFormat format{
+      .rate_hz = int(fmt.rate_hz), .channels = fmt.channels, .big_endian = reader.big_endian};
+  if (const auto samples = sample_format(fmt)) {
+    // Frames are as long as their samples: the block align, which says so again, is wrong in files
+    // that everybody else reads.
+    format.samples = *samples;
+    return format;
+  }
+  const bool is_adpcm = fmt.tag == kTagImaAdpcm || fmt.tag == kTagMicrosoftAdpcm;
+  if (is_adpcm && !reader.big_endian) format.adpcm = adpcm_blocks(fmt);
+  if (!format.adpcm) {
+    reader.fail("expected PCM of 1 to 32 bits, float of 32 or 64, mu-law, A-law or ADPCM, found " +
+                std::string("format ") + std::to_string(fmt.tag) + " of " +
+                std::to_string(fmt.bits) + " bits in blocks of " + std::to_string(fmt.block_align) +
+                " bytes");
+  }
+  return format;
+}
+
+/// The chunks of one of the containers, up to the audio.
+class Container {
+ public:
+  explicit Container(HeaderReader& reader) : reader_(reader) {
+    std::array<std::byte, 12> first;
+    reader_.exactly(first, "the RIFF header");
+    const std::span<const std::byte> magic = std::span(first).first(4);
+    if (!is_wav_header(first)) {
+      reader_.fail("expected RIFF, RIFX, RF64 or Wave64 with WAVE, found " + printable(magic));
+    }
+    reader_.big_endian = is(magic, "RIFX");
+    long_sizes_ = is(magic, "RF64") || is(magic, "BW64");
+    wave64_ = is(magic, "riff");
+    if (!wave64_) {
+      riff_bytes_ = reader_.number<std::uint32_t>(first.data() + 4);
+      return;
+    }
+    std::array<std::byte, 28> rest;  // of the GUID, its size, and another GUID
+    reader_.exactly(rest, "the Wave64 header");
+    const std::span<const std::byte> form = std::span(rest).subspan(12);
+    if (!is(form, "wave") || std::memcmp(form.data() + 4, kWave64Tail.data(), 12) != 0) {
+      reader_.fail("expected Wave64 with 'wave', found " + printable(form.first(4)));
+    }
+    riff_bytes_ = reader_.number<std::uint64_t>(rest.data() + 4);
+  }
+
+  struct Chunk {
+    std::array<std::byte, 4> id;
+    std::uint64_t bytes = 0;  // of what follows
+    std::uint64_t padding = 0;
+    bool is(const char* name) const { return rt::is(id, name); }
+  };
+
+  /// `what`: for the message at the end of the stream.
+  Chunk next(const char* what) {
+    Chunk chunk;
+    std::array<std::byte, kWave64ChunkBytes> header;
+    reader_.exactly(std::span(header).first(wave64_ ? header.size() : 8), what);
+    std::copy_n(header.begin(), chunk.id.size(), chunk.id.begin());
+    if (!wave64_) {
+      chunk.bytes = reader_.number<std::uint32_t>(header.data() + 4);
+      chunk.padding = chunk.bytes % 2;
+      return chunk;
+    }
+    const auto size = reader_.number<std::uint64_t>(header.data() + 16);
+    chunk.bytes = size < kWave64ChunkBytes ? 0 : size - kWave64ChunkBytes;
+    chunk.padding = (8 - chunk.bytes % 8) % 8;
+    return chunk;
+  }
+
+  /// Sizes of the whole and of its data, which Chunk::bytes has no room for.
+  void take_ds64(const std::array<std::byte, 16>& ds64) {
+    riff_bytes_ = reader_.number<std::uint64_t>(ds64.data());
+    long_data_bytes_ = reader_.number<std::uint64_t>(ds64.data() + 8);
+  }
+  bool has_long_sizes() const { return long_sizes_; }
+
+  /// Of the data chunk, at its first byte; −1: until the end.
+  std::int64_t data_bytes(const Chunk& data) const {
+    std::uint64_t bytes = data.bytes;
+    if (long_sizes_ && bytes == kUnknownSize) {
+      bytes = long_data_bytes_;
+    } else if (!wave64_ && is_stream_size(std::uint32_t(bytes))) {
+      return -1;
+    }
+    if (bytes > std::uint64_t(std::numeric_limits<std::int64_t>::max()) / 2) return -1;
+    // A recording of no length, or one that nobody finished: then nothing says that more follows.
+    const std::uint64_t all = wave64_ ? riff_bytes_ : riff_bytes_ + 8;
+    const bool more = all > std::uint64_t(reader_.position()) &&
+                      (wave64_ || long_sizes_ || !is_stream_size(std::uint32_t(riff_bytes_)));
+    return bytes == 0 && !more ? -1 : std::int64_t(bytes);
+  }
+
+ private:
+  HeaderReader& reader_;
+  bool long_sizes_ = false;
+  bool wave64_ = false;
+  std::uint64_t riff_bytes_ = 0;
+  std::uint64_t long_data_bytes_ = 0;
+};
+
 }  // namespace
+
+bool is_wav_header(std::span<const std::byte> first) noexcept {
+  if (first.size() < 12) return false;
+  if (is(first, "riff")) {
+    return std::memcmp(first.data() + 4, kWave64RiffTail.data(), 8) == 0;  // all that is there
+  }
+  return (is(first, "RIFF") || is(first, "RIFX") || is(first, "RF64") || is(first, "BW64")) &&
+         is(first.subspan(8), "WAVE");
+}
+
+std::int64_t WavFormat::frames() const noexcept {
+  if (data_bytes < 0) return -1;
+  // A last block of ADPCM may be cut short, and is filled up to what the fact chunk says.
+  const std::int64_t units = (data_bytes + (adpcm ? adpcm->bytes - 1 : 0)) / bytes_per_unit();
+  const std::int64_t most = units * frames_per_unit();
+  const bool fits = fact_frames <= most && fact_frames > most - frames_per_unit();
+  return adpcm && fits ? fact_frames : most;
+}
 
 WavFormat read_wav_header(const ByteReader& read, const std::string& name) {
   HeaderReader reader(read, name);
-  std::array<std::byte, 12> riff;
-  reader.exactly(riff, "the RIFF header");
-  const std::span<const std::byte> magic = std::span(riff).first(4);
-  const bool long_sizes = is(magic, "RF64") || is(magic, "BW64");
-  if ((!is(magic, "RIFF") && !long_sizes) || !is(std::span(riff).last(4), "WAVE")) {
-    reader.fail("expected RIFF or RF64 with WAVE, found " + printable(magic));
-  }
-
+  Container container(reader);
   std::optional<WavFormat> format;
-  std::uint64_t long_data_bytes = 0;
+  std::int64_t fact_frames = 0;
   for (;;) {
-    std::array<std::byte, 8> chunk;
-    reader.exactly(chunk, format ? "the chunks before its audio" : "the chunks before its format");
-    const std::span<const std::byte> id = std::span(chunk).first(4);
-    const auto size = little_endian<std::uint32_t>(chunk.data() + 4);
-
-    if (is(id, "data")) {
+    const auto chunk =
+        container.next(format ? "the chunks before its audio" : "the chunks before its format");
+    if (chunk.is("data")) {
       if (!format) reader.fail("its audio comes before its format");
-      const bool in_ds64 = long_sizes && size == kUnknownSize;
-      const std::uint64_t bytes = in_ds64 ? long_data_bytes : size;
-      format->data_bytes = size == kUnknownSize && !in_ds64 ? -1 : known_size(bytes);
-      return *format;
+      format->data_bytes = container.data_bytes(chunk);
+      format->fact_frames = fact_frames;
+      return *std::move(format);
     }
 
-    std::int64_t rest = std::int64_t(size) + size % 2;  // chunks are padded to even sizes
-    if (is(id, "fmt ")) {
+    std::uint64_t rest = chunk.bytes;
+    if (chunk.is("fmt ")) {
       if (format) reader.fail("two formats");
       std::array<std::byte, kMaxFmtBytes> fmt;
-      const std::size_t known = std::min<std::size_t>(size, fmt.size());
+      const auto known = std::size_t(std::min<std::uint64_t>(chunk.bytes, fmt.size()));
       if (known < kMinFmtBytes) reader.fail("its fmt chunk is too short");
       reader.exactly(std::span(fmt).first(known), "its fmt chunk");
-      rest -= std::int64_t(known);
+      rest -= known;
       format = parse_fmt(std::span(fmt).first(known), reader);
-    } else if (is(id, "ds64") && long_sizes) {
+    } else if (chunk.is("ds64") && container.has_long_sizes()) {
       std::array<std::byte, 16> ds64;  // sizes of RIFF and data; the rest is skipped
-      if (size < ds64.size()) reader.fail("its ds64 chunk is too short");
+      if (chunk.bytes < ds64.size()) reader.fail("its ds64 chunk is too short");
       reader.exactly(ds64, "its ds64 chunk");
-      rest -= std::int64_t(ds64.size());
-      long_data_bytes = little_endian<std::uint64_t>(ds64.data() + 8);
+      rest -= ds64.size();
+      container.take_ds64(ds64);
+    } else if (chunk.is("fact") && chunk.bytes >= 4) {
+      std::array<std::byte, 4> fact;  // of Wave64 the lower half
+      reader.exactly(fact, "its fact chunk");
+      rest -= fact.size();
+      fact_frames = reader.number<std::uint32_t>(fact.data());
     }
     reader.skip(rest, "a chunk before its audio");
+    reader.skip(chunk.padding, "a chunk before its audio");
   }
 }
 

@@ -19,11 +19,11 @@ for argument in "$@"; do
 done
 
 packages=(g++ cmake ninja-build pkg-config libeigen3-dev libspdlog-dev libhwy-dev libcli11-dev
-  nlohmann-json3-dev libfftw3-dev libsamplerate0-dev libsndfile1-dev portaudio19-dev
+  nlohmann-json3-dev libfftw3-dev libsamplerate0-dev libsndfile1-dev libmpg123-dev portaudio19-dev
   libconcurrentqueue-dev zlib1g-dev)
 if [[ $tests == ON ]]; then
   packages+=(ccache libgtest-dev libgmock-dev libbenchmark-dev clang-format pulseaudio
-    pulseaudio-utils libasound2-plugins sox)
+    pulseaudio-utils libasound2-plugins sox ffmpeg)
 fi
 
 missing=()

@@ -41,6 +41,7 @@ struct Job {
   int channels = 0;
   std::int64_t frames = 0;   // read
   std::int64_t written = 0;  // of each stem
+  bool complete = false;     // all that the file announces was there, and written
   std::int64_t bad_samples = 0;
   std::int64_t clipped_samples = 0;
   std::int64_t model_steps = 0;
@@ -141,7 +142,7 @@ void FileSeparation::write_ready(models::StemSeparator& separator, StemWriter& w
 std::vector<models::Normalization> FileSeparation::listen(Job& job,
                                                           const models::SeparatorFormat& format) {
   const auto statistics = model_.statistics(format);
-  const auto source = rt::open_source(job.track->input, options_.pipe, &stop_.interrupt());
+  const auto source = rt::open_source(job.track->input, options_.source, &stop_.interrupt());
   ChunkReader reader(*source, format.max_chunk);
   job.listening = true;
   try {
@@ -209,7 +210,7 @@ void FileSeparation::fail(Job& job, const std::string& what) {
 
 void FileSeparation::separate(Job& job) {
   const std::int64_t start_ns = rt::now_ns();
-  const auto source = rt::open_source(job.track->input, options_.pipe, &stop_.interrupt());
+  const auto source = rt::open_source(job.track->input, options_.source, &stop_.interrupt());
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
   if (source->frames() >= 0) job.total_ms = 1000 * source->frames() / source->rate_hz();
@@ -227,6 +228,7 @@ void FileSeparation::separate(Job& job) {
   job.wall_s = 1e-9 * double(rt::now_ns() - start_ns);
   job.written = writer->frames();
   job.warning = source->warning();
+  job.complete = job.failure.empty() && !source->was_cut() && source->complete();
   job.bad_samples = source->bad_samples();
   job.clipped_samples = writer->clipped_samples();
 }
@@ -253,10 +255,14 @@ void FileSeparation::watch() {
   for (const Job& job : jobs_) {
     if (!job.listening) continue;
     const double listened_s = 1e-3 * double(job.done_ms.load(std::memory_order_relaxed));
-    line_.show("levels " + progress_text(listened_s, 1e-3 * double(job.total_ms), 0));
+    line_.show("levels " +
+               progress_text(listened_s, job.total_ms < 0 ? -1 : 1e-3 * double(job.total_ms), 0));
     return;
   }
-  const bool unknown = rt::is_pipe(options_.inputs[0]) && jobs_[0].total_ms < 0;
+  // Of one that isn't opened yet the length may still be known.
+  const bool unknown = std::any_of(jobs_.begin(), jobs_.end(), [](const Job& job) {
+    return job.total_ms < 0 && job.done_ms > 0;
+  });
   line_.show(
       progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
 }
@@ -283,6 +289,7 @@ nlohmann::json FileSeparation::stats() const {
                      {"outputs", outputs},
                      {"failure", job.failure},
                      {"warning", job.warning},
+                     {"complete", job.complete},
                      {"rate_hz", job.rate_hz},
                      {"channels", job.channels},
                      {"frames", job.frames},

@@ -42,7 +42,7 @@ SeparateFlags::SeparateFlags(CLI::App& app) {
 void SeparateFlags::add_input(CLI::App& app) {
   app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")
       ->type_name("INPUT");
-  raw_.add_to(app);
+  source_.add_to(app);
   app.add_option("-j,--jobs", jobs_,
                  "Files at the same time; for HTDemucs threads inside a segment, file after file")
       ->check(CLI::Range(1, 1024));
@@ -292,7 +292,7 @@ SeparateOptions SeparateFlags::options() {
   using Channels = models::SeparatorOptions::Channels;
   options_.separation.channels = channels_mode_ == "mid" ? Channels::kMid : Channels::kEach;
   check();
-  options_.pipe = raw_.format("separate", options_.inputs[0] == "-");
+  options_.source = source_.options("separate", options_.inputs[0] == "-");
   return options_;
 }
 

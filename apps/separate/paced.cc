@@ -37,7 +37,7 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
                    const SeparationModel& model) {
   const rt::StopSignal stop;
   const OutputPlan::Track& track = plan.tracks()[0];
-  const auto source = rt::open_source(track.input, options.pipe, &stop.interrupt());
+  const auto source = rt::open_source(track.input, options.source, &stop.interrupt());
   StatusLine line;
   Failures failures(line);
   const auto tell = [&](const std::string& what) { failures.tell(what); };
@@ -73,6 +73,7 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
   stats["mode"] = "realtime";
   add_model(stats, options, model);
   stats["input"]["name"] = source->name();
+  stats["input"]["complete"] = source->complete() && !stop.requested();
   stats["input"]["bad_samples"] = source->bad_samples();
   stats["clipped_samples"] = writer->clipped_samples();
   write_stats(options, stats);

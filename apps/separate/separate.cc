@@ -105,15 +105,16 @@ std::unique_ptr<StemWriter> open_writer(const SeparateOptions& options, const Ou
     return plan.open(track, model.stems, rate_hz, channels, std::move(on_failure));
   }
   rt::SampleFormat format = options.output.format.samples;
-  if (options.pipe.raw) format = *options.pipe.raw;
+  if (options.source.pipe.raw) format = *options.source.pipe.raw;
   auto writer = std::make_unique<StemWriter>(int(model.stems.size()), channels,
                                              options.output.format.clip == ClipMode::kClamp,
                                              std::move(on_failure));
-  writer->add(find_stem(model.stems, options.output.stems[0], "stem"),
-              std::make_unique<rt::PipeSink>(rt::PipeSinkOptions{.wav_header = !options.pipe.raw,
-                                                                 .rate_hz = rate_hz,
-                                                                 .channels = channels,
-                                                                 .format = format}));
+  writer->add(
+      find_stem(model.stems, options.output.stems[0], "stem"),
+      std::make_unique<rt::PipeSink>(rt::PipeSinkOptions{.wav_header = !options.source.pipe.raw,
+                                                         .rate_hz = rate_hz,
+                                                         .channels = channels,
+                                                         .format = format}));
   return writer;
 }
 

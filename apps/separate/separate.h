@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/raw_input.h"
+#include "apps/source_flags.h"
 #include "apps/separate/live_separation.h"
 #include "apps/separate/output_plan.h"
 #include "apps/separate/separation_model.h"
@@ -31,7 +31,7 @@ struct SeparateOptions {
   models::SeparatorOptions separation{};  // GTCRN's
   SegmentOptions segments{};              // HTDemucs's
   bool wants_whole_track_levels = false;  // --normalize track was given
-  rt::PipeFormat pipe{};
+  rt::SourceOptions source{};
   int jobs = 1;
   bool realtime = false;
   bool verbose = false;
@@ -76,7 +76,7 @@ class SeparateFlags {
   void check() const;
 
   SeparateOptions options_;
-  RawInput raw_;
+  SourceFlags source_;
   // What the options have in another form.
   std::string output_, stems_, two_stems_, other_method_ = "add", clip_mode_;
   std::string channels_mode_ = "each", play_, precision_, normalize_;

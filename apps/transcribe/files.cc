@@ -207,7 +207,7 @@ void FileTranscription::stream(Job& job, MonoSource& mono, std::vector<Lane>& la
   for (std::size_t i = 0; i < lanes.size() && goes_on && has_writers(); ++i) {
     lanes[i].transcription->finish(on_segment_of(i));
   }
-  job.done_ms.store(std::max<std::int64_t>(job.total_ms, 0), std::memory_order_relaxed);
+  if (job.total_ms >= 0) job.done_ms = job.total_ms.load();  // silence at the end has no segment
 }
 
 /// Told at once, while the other outputs and files go on.
@@ -218,7 +218,7 @@ void FileTranscription::fail(Job& job, const std::string& what) {
 
 void FileTranscription::transcribe(Job& job) {
   const std::int64_t start_ns = rt::now_ns();
-  const auto source = rt::open_source(job.track->input, options_.pipe, &stop_.interrupt());
+  const auto source = rt::open_source(job.track->input, options_.source, &stop_.interrupt());
   job.opened = true;
   job.rate_hz = source->rate_hz();
   job.channels = source->channels();
@@ -233,7 +233,7 @@ void FileTranscription::transcribe(Job& job) {
     job.heard_all = false;
     fail(job, error.what());
   }
-  const bool complete = job.heard_all && (!stop_.requested() || is_pipe);
+  const bool complete = job.heard_all && source->complete() && (!stop_.requested() || is_pipe);
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     TranscriptEnd& end = job.parts[i].end;
     end = {.summary = lanes[i].transcription->summary(),

@@ -88,7 +88,7 @@ TranscribeFlags::TranscribeFlags(CLI::App& app) {
 void TranscribeFlags::add_input(CLI::App& app) {
   app.add_option("inputs", options_.inputs, "Audio files, or mic, or - for stdin")
       ->type_name("INPUT");
-  raw_.add_to(app);
+  source_.add_to(app);
   app.add_option("--channel", channel_,
                  "Which channel is heard: mix (their mean), a number from 1 on, or each by itself "
                  "with its name")
@@ -404,7 +404,7 @@ TranscribeOptions TranscribeFlags::options() {
   apply_decoding();
   apply_output();
   check();
-  options_.pipe = raw_.format(
+  options_.source = source_.options(
       "transcribe", std::any_of(options_.inputs.begin(), options_.inputs.end(), is_stream));
   return options_;
 }

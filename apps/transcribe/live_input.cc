@@ -40,7 +40,7 @@ class Microphone : public LiveInput {
 class Recording : public LiveInput {
  public:
   Recording(const std::string& input, const TranscribeOptions& options, const rt::Interrupt& stop)
-      : source_(rt::open_source(input, options.pipe, &stop)), realtime_(options.live.realtime) {}
+      : source_(rt::open_source(input, options.source, &stop)), realtime_(options.live.realtime) {}
 
   int rate_hz() const override { return source_->rate_hz(); }
   int channels() const override { return source_->channels(); }
@@ -59,6 +59,7 @@ class Recording : public LiveInput {
   void stop() override { pump_->stop(); }
   std::string warning() const override { return source_->warning(); }
   std::int64_t bad_samples() const override { return source_->bad_samples(); }
+  bool is_whole() const override { return source_->complete(); }
   std::string failure() const override {
     try {
       pump_->rethrow_if_failed();

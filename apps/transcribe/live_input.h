@@ -37,6 +37,8 @@ class LiveInput {
   virtual std::string warning() const { return {}; }
   /// Samples that no model can take, and that were changed before they were handed on.
   virtual std::int64_t bad_samples() const { return 0; }
+  /// … on whether all of it was there …
+  virtual bool is_whole() const { return true; }
   /// … and, once it has ended, on why that was too early; throws nothing.
   virtual std::string failure() const = 0;
   /// Whether Ctrl-C is the usual end.

@@ -101,7 +101,7 @@ void LiveSession::finish(bool complete) {
     end.summary.timing.windows = int(totals.passes);
     end.summary.timing.tokens = totals.decoder_steps;
     end.wall_seconds = wall_seconds;
-    end.complete = complete && input_->failure().empty();
+    end.complete = complete && input_->failure().empty() && input_->is_whole();
     end.level = path_->mix().level(int(i));
     for_each_output(
         lanes_[i].outputs, [&](LiveOutput& output) { output.finish(end); },

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/raw_input.h"
+#include "apps/source_flags.h"
 #include "apps/transcribe/channel_mix.h"
 #include "apps/transcribe/speech_model.h"
 #include "apps/transcribe/transcript_plan.h"
@@ -59,7 +59,7 @@ struct TranscribeOptions {
   bool vad = true;
   std::string vad_model;  // name, or Silero's weights; empty: the default detector
 
-  rt::PipeFormat pipe{};
+  rt::SourceOptions source{};
   ChannelChoice channel{};
   /// Empty: people's view on standard output, unless to_files.
   std::vector<TranscriptFormat> formats;
@@ -96,7 +96,7 @@ class TranscribeFlags {
   void check() const;
 
   TranscribeOptions options_;
-  RawInput raw_;
+  SourceFlags source_;
   // What the options have in another form.
   std::string language_ = "auto", task_ = "transcribe", temperature_ = "0", suppress_ = "-1";
   std::string increment_ = "0.2", length_penalty_, compression_ratio_ = "2.4", logprob_ = "-1";

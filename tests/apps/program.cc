@@ -125,7 +125,8 @@ void write_wav(const std::string& path, const Audio& audio) {
 }
 
 Audio read_wav(const std::string& path) {
-  rt::FileSource source(path);
+  const auto source_file = rt::open_source(path);
+  rt::AudioSource& source = *source_file;
   Audio audio{source.rate_hz(), source.channels(), {}};
   std::vector<float> piece(4096 * std::size_t(source.channels()));
   while (const int n = source.read(piece.data(), 4096)) {

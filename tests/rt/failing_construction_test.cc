@@ -179,21 +179,21 @@ INSTANTIATE_TEST_SUITE_P(
         Construction{"WakeupFloor", [](const std::string&) { WakeupFloor floor(100'000); }},
         Construction{"WavSource",
                      [](const std::string& folder) {
-                       FileSource source(folder + "in.wav");
+                       open_source(folder + "in.wav");
                        read_some(source);
                      }},
         Construction{"FlacSource",
                      [](const std::string& folder) {
-                       FileSource source(folder + "in.flac");
+                       open_source(folder + "in.flac");
                        read_some(source);
                      }},
-        Construction{"PipeSource",
+        Construction{"WavSource",
                      [](const std::string&) {
                        const Pipe pipe;
                        PipeSink sink({.wav_header = true, .rate_hz = kRateHz, .channels = 1},
                                      pipe.in(), "pipe");
                        const Interrupt stop;
-                       PipeSource source(pipe.out(), {}, "pipe", &stop);
+                       WavSource source(pipe.out(), {}, "pipe", &stop);
                      }},
         Construction{"WavSink", [](const std::string& folder) { write_to(folder + "out.wav"); }},
         Construction{"FlacSink", [](const std::string& folder) { write_to(folder + "out.flac"); }},
@@ -205,7 +205,7 @@ INSTANTIATE_TEST_SUITE_P(
                      }},
         Construction{"SourcePump",
                      [](const std::string& folder) {
-                       FileSource source(folder + "in.wav");
+                       open_source(folder + "in.wav");
                        AudioRing ring({.rate_hz = kRateHz, .min_frames = 1024, .max_blocks = 64});
                        SourcePump pump(source, ring, {.block_frames = 100});
                        pump.stop();

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "rt/clock.h"
+#include "rt/wav_source.h"
 #include "tests/rt/context_switches.h"
 #include "tests/rt/test_audio.h"
 
@@ -165,7 +166,7 @@ TEST(SourcePump, StopsWhileItWaits) {
 
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
-  PipeSource silent(ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 48'000, .channels = 1});
+  WavSource silent(ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 48'000, .channels = 1});
   SourcePump waiting_for_pipe(silent, ring, {.block_frames = 64});
   waiting_for_pipe.stop();
   EXPECT_TRUE(waiting_for_pipe.finished());

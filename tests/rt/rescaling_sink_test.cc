@@ -64,7 +64,8 @@ class RescalingSinkOf : public ::testing::TestWithParam<Kind> {
 TEST_P(RescalingSinkOf, LeavesWhatIsNotLoudAsItIs) {
   const std::vector<float> samples = noise(100'000, 0.98F);
   EXPECT_EQ(write(samples), 1);
-  FileSource source(path());
+  const auto source_file = open_source(path());
+  AudioSource& source = *source_file;
   const std::vector<float> back = read_all(source);
   ASSERT_EQ(back.size(), samples.size());
   for (std::size_t i = 0; i < back.size(); ++i) {
@@ -79,7 +80,8 @@ TEST_P(RescalingSinkOf, TurnsAllOfItDownByItsPeak) {
   for (std::size_t i = samples.size() / 2; i < samples.size(); ++i) samples[i] *= 2;
   samples[70'001] = -2.5F;
   EXPECT_NEAR(write(samples), 1.01 * 2.5, 1e-6);
-  FileSource source(path());
+  const auto source_file = open_source(path());
+  AudioSource& source = *source_file;
   const std::vector<float> back = read_all(source);
   ASSERT_EQ(back.size(), samples.size());
   for (std::size_t i = 0; i < back.size(); ++i) {
@@ -103,7 +105,8 @@ TEST(RescalingSink, EncodesMp3AnewFromExactSamples) {
   RescalingSink sink(path, {.rate_hz = kRateHz, .channels = 1});
   sink.write(samples.data(), int(samples.size()));
   sink.finish();
-  FileSource source(path);
+  const auto source_file = open_source(path);
+  AudioSource& source = *source_file;
   const std::vector<float> back = read_all(source);
   ASSERT_EQ(back.size(), samples.size());
   for (std::size_t i = 2000; i + 2000 < back.size(); ++i) {
@@ -131,7 +134,8 @@ TEST(RescalingSink, KeepsTheClampedFileWhenTheDiskIsFull) {
   int status = 0;
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
-  FileSource source(path);
+  const auto source_file = open_source(path);
+  AudioSource& source = *source_file;
   EXPECT_EQ(source.warning(), "");
   EXPECT_GE(read_all(source).size(), 24'000U);
   EXPECT_FALSE(std::filesystem::exists(folder.file("a.part.wav")));

@@ -17,7 +17,7 @@
 #include <limits>
 #include <string>
 
-#include "rt/source.h"
+#include "rt/wav_source.h"
 #include "tests/rt/test_audio.h"
 
 namespace runnel::rt {
@@ -49,7 +49,8 @@ class FileSinkOf : public ::testing::TestWithParam<Kind> {
   }
   std::string path() const { return folder_.file(GetParam().file); }
   void expect_file(const std::vector<float>& samples, int channels) const {
-    FileSource source(path());
+    const auto source_file = open_source(path());
+    AudioSource& source = *source_file;
     EXPECT_EQ(source.channels(), channels);
     const std::vector<float> back = read_all(source);
     ASSERT_EQ(back.size(), samples.size());
@@ -109,7 +110,8 @@ TEST_P(FileSinkOf, CanBeReadAfterAKill) {
   int status = 0;
   waitpid(child, &status, 0);
   ASSERT_TRUE(WIFSIGNALED(status));
-  FileSource source(path());
+  const auto source_file = open_source(path());
+  AudioSource& source = *source_file;
   const std::vector<float> back = read_all(source);
   EXPECT_GE(back.size(), std::size_t(9 * kRateHz)) << "all but the last second";
   ASSERT_LE(back.size(), samples.size());
@@ -149,7 +151,8 @@ TEST_P(FileSinkOf, CanBeReadWhenTheDiskIsFull) {
   EXPECT_EQ(error.rfind(path() + ": ", 0), 0U) << error;
   EXPECT_NE(error.find("File too large"), std::string::npos) << error;
 
-  FileSource source(path());
+  const auto source_file = open_source(path());
+  AudioSource& source = *source_file;
   const std::vector<float> back = read_all(source);
   EXPECT_GT(back.size(), 10'000U);
   EXPECT_EQ(back.size() % 2, 0U);
@@ -171,7 +174,8 @@ TEST(FileSink, CountsAndClampsWhatIsTooLoud) {
     sink.write(samples.data(), int(samples.size()));
     sink.finish();
     EXPECT_EQ(sink.clipped_samples(), 3);
-    FileSource source(folder.file(name));
+    const auto source_file = open_source(folder.file(name));
+    AudioSource& source = *source_file;
     const float top = 32767.0F / 32768.0F;
     EXPECT_EQ(read_all(source), (std::vector<float>{0.5F, top, -1.0F, top, -1.0F, 0.0F}));
   }
@@ -192,7 +196,8 @@ TEST(FileSink, WritesMp3OfTheAskedForBitRate) {
     EXPECT_GT(sink.clipped_samples(), 1000);
     const auto bits = 8.0 * double(std::filesystem::file_size(folder.file("a.mp3")));
     EXPECT_NEAR(bits / kSeconds / 1000, kbps, 0.05 * kbps);
-    FileSource source(folder.file("a.mp3"));
+    const auto source_file = open_source(folder.file("a.mp3"));
+    AudioSource& source = *source_file;
     const std::vector<float> back = read_all(source);
     ASSERT_EQ(back.size(), samples.size());
     for (std::size_t i = 8000; i + 8000 < back.size(); i += 2) {
@@ -208,7 +213,7 @@ TEST(FileSink, MakesItsFoldersAndReplacesAFile) {
     FileSink sink(path, {.rate_hz = 8000, .channels = 1});
     sink.write(noise(1000).data(), frames);
     sink.finish();
-    EXPECT_EQ(FileSource(path).frames(), frames);
+    EXPECT_EQ(open_source(path)->frames(), frames);
   }
 }
 
@@ -229,7 +234,7 @@ TEST(FileSink, AnOlderFileStaysUntilTheNewOneIsWhole) {
     EXPECT_EQ(text(path), "older");
     sink.finish();
   }
-  EXPECT_EQ(FileSource(path).frames(), 1000);
+  EXPECT_EQ(open_source(path)->frames(), 1000);
   EXPECT_TRUE(std::filesystem::is_symlink(link));
   struct stat status {};
   ASSERT_EQ(stat(path.c_str(), &status), 0);
@@ -254,7 +259,8 @@ TEST(FileSink, WhatTheFormatRefusesLeavesNothingAndReplacesNothing) {
 TEST(FileSink, AnEmptyFileIsAFile) {
   const TempFolder folder;
   FileSink(folder.file("a.wav"), {.rate_hz = 8000, .channels = 1}).finish();
-  FileSource source(folder.file("a.wav"));
+  const auto source_file = open_source(folder.file("a.wav"));
+  AudioSource& source = *source_file;
   EXPECT_EQ(source.frames(), 0);
 }
 
@@ -294,7 +300,7 @@ struct PipeEnds {
   int ends[2];
 };
 
-TEST(PipeSink, WritesWhatAPipeSourceReads) {
+TEST(PipeSink, WritesWhatAWavSourceReads) {
   const std::vector<float> samples = noise(800);
   for (const bool wav : {true, false}) {
     PipeEnds pipe;
@@ -304,7 +310,7 @@ TEST(PipeSink, WritesWhatAPipeSourceReads) {
     close(std::exchange(pipe.ends[1], -1));
     PipeFormat format;
     if (!wav) format = {.raw = SampleFormat::kFloat32, .rate_hz = 48'000, .channels = 2};
-    PipeSource source(pipe.ends[0], format, "pipe");
+    WavSource source(pipe.ends[0], format, "pipe");
     EXPECT_EQ(source.rate_hz(), 48'000);
     EXPECT_EQ(read_all(source), samples);
   }

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "rt/clock.h"
+#include "rt/wav_source.h"
 #include "tests/rt/test_audio.h"
 
 namespace runnel::rt {
@@ -69,9 +70,9 @@ struct FileKind {
   double tolerance;  // largest error; < 0: a lossy codec, whose level alone is checked
 };
 
-class FileSourceReads : public ::testing::TestWithParam<FileKind> {};
+class OpenSourceReads : public ::testing::TestWithParam<FileKind> {};
 
-TEST_P(FileSourceReads, EveryRateAndChannelCount) {
+TEST_P(OpenSourceReads, EveryRateAndChannelCount) {
   const TempFolder folder;
   for (const auto& [rate_hz, channels] :
        {std::pair(48'000, 1), std::pair(44'100, 2), std::pair(16'000, 3)}) {
@@ -81,7 +82,8 @@ TEST_P(FileSourceReads, EveryRateAndChannelCount) {
     if (!write_file(path, GetParam().format, rate_hz, channels, samples)) {
       GTEST_SKIP() << "this libsndfile does not write " << GetParam().name;
     }
-    FileSource source(path);
+    const auto opened = open_source(path);
+    AudioSource& source = *opened;
     EXPECT_EQ(source.name(), path);
     EXPECT_EQ(source.rate_hz(), rate_hz);
     EXPECT_EQ(source.channels(), channels);
@@ -101,7 +103,7 @@ TEST_P(FileSourceReads, EveryRateAndChannelCount) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Formats, FileSourceReads,
+    Formats, OpenSourceReads,
     ::testing::Values(FileKind{"wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1.1 / 32768},
                       FileKind{"wavex", SF_FORMAT_WAVEX | SF_FORMAT_PCM_24, 1.1 / 8388608},
                       FileKind{"rf64", SF_FORMAT_RF64 | SF_FORMAT_PCM_16, 1.1 / 32768},
@@ -111,12 +113,13 @@ INSTANTIATE_TEST_SUITE_P(
                       FileKind{"mp3", SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, -1}),
     [](const auto& info) { return std::string(info.param.name); });
 
-TEST(FileSource, ReadsOneSampleAndNone) {
+TEST(OpenSource, ReadsOneSampleAndNone) {
   const TempFolder folder;
   for (const std::size_t count : {1U, 0U}) {
     ASSERT_TRUE(write_file(folder.file("a.wav"), SF_FORMAT_WAV | SF_FORMAT_PCM_16, 8000, 1,
                            std::vector<float>(count, 0.5F)));
-    FileSource source(folder.file("a.wav"));
+    const auto opened = open_source(folder.file("a.wav"));
+    AudioSource& source = *opened;
     EXPECT_EQ(source.frames(), std::int64_t(count));
     EXPECT_EQ(read_all(source), std::vector<float>(count, 0.5F));
     float sample = 0;
@@ -124,7 +127,7 @@ TEST(FileSource, ReadsOneSampleAndNone) {
   }
 }
 
-TEST(FileSource, SaysInOneLineWhatIsWrongWithAFile) {
+TEST(OpenSource, SaysInOneLineWhatIsWrongWithAFile) {
   const TempFolder folder;
   testing::write_bytes(folder.file("empty.wav"), {});
   std::ofstream(folder.file("text.wav")) << "Dear diary, today I did not record anything at all.\n";
@@ -135,24 +138,24 @@ TEST(FileSource, SaysInOneLineWhatIsWrongWithAFile) {
       {folder.file("text.wav"), "found something else"},
   };
   for (const auto& [path, what] : cases) {
-    const std::string error = error_of([&] { FileSource source(path); });
+    const std::string error = error_of([&] { open_source(path); });
     EXPECT_TRUE(is_one_line(error));
     EXPECT_EQ(error.rfind(path + ": expected an audio file", 0), 0U) << error;
     EXPECT_NE(error.find(what), std::string::npos) << error;
   }
 }
 
-TEST(FileSource, RefusesAFileWithoutChannels) {
+TEST(OpenSource, RefusesAFileWithoutChannels) {
   const TempFolder folder;
   std::vector<std::byte> header =
       make_wav_header({.rate_hz = 8000, .channels = 1, .data_bytes = 100});
   header.resize(header.size() + 100);
   header[12 + 36 + 8 + 2] = std::byte{0};
   testing::write_bytes(folder.file("a.wav"), header);
-  EXPECT_TRUE(is_one_line(error_of([&] { FileSource source(folder.file("a.wav")); })));
+  EXPECT_TRUE(is_one_line(error_of([&] { open_source(folder.file("a.wav")); })));
 }
 
-TEST(FileSource, ReplacesAndCountsWhatIsNotANumber) {
+TEST(OpenSource, ReplacesAndCountsWhatIsNotANumber) {
   const TempFolder folder;
   std::vector<float> samples = noise(1000);
   samples[10] = std::numeric_limits<float>::quiet_NaN();
@@ -160,7 +163,8 @@ TEST(FileSource, ReplacesAndCountsWhatIsNotANumber) {
   samples[999] = -std::numeric_limits<float>::infinity();
   ASSERT_TRUE(
       write_file(folder.file("a.wav"), SF_FORMAT_WAV | SF_FORMAT_FLOAT, 16'000, 2, samples));
-  FileSource source(folder.file("a.wav"));
+  const auto opened = open_source(folder.file("a.wav"));
+  AudioSource& source = *opened;
   const std::vector<float> back = read_all(source);
   for (const std::size_t i : {10, 500, 999}) samples[i] = 0;
   EXPECT_EQ(back, samples);
@@ -169,14 +173,15 @@ TEST(FileSource, ReplacesAndCountsWhatIsNotANumber) {
   EXPECT_NE(source.warning().find("3 samples"), std::string::npos);
 }
 
-TEST(FileSource, GivesWhatIsThereOfADamagedFile) {
+TEST(OpenSource, GivesWhatIsThereOfADamagedFile) {
   const TempFolder folder;
   const std::vector<float> samples = noise(200'000);
   ASSERT_TRUE(
       write_file(folder.file("a.flac"), SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 16'000, 1, samples));
   std::filesystem::resize_file(folder.file("a.flac"),
                                std::filesystem::file_size(folder.file("a.flac")) / 2);
-  FileSource source(folder.file("a.flac"));
+  const auto opened = open_source(folder.file("a.flac"));
+  AudioSource& source = *opened;
   std::vector<float> back;
   std::vector<float> piece(1000);
   const std::string error = error_of([&] {
@@ -190,7 +195,7 @@ TEST(FileSource, GivesWhatIsThereOfADamagedFile) {
   EXPECT_TRUE(is_one_line(error + source.warning())) << "one of them tells";
 }
 
-TEST(PipeSource, ReadsRawSamples) {
+TEST(WavSource, ReadsRawSamples) {
   for (const auto format : {SampleFormat::kFloat32, SampleFormat::kInt16}) {
     Pipe pipe;
     std::vector<float> samples = noise(600);
@@ -199,7 +204,7 @@ TEST(PipeSource, ReadsRawSamples) {
     }
     pipe.put(encode(format, samples));
     pipe.end();
-    PipeSource source(pipe.ends[0], {.raw = format, .rate_hz = 16'000, .channels = 2}, "pipe");
+    WavSource source(pipe.ends[0], {.raw = format, .rate_hz = 16'000, .channels = 2}, "pipe");
     EXPECT_EQ(source.frames(), -1);
     EXPECT_EQ(source.channels(), 2);
     EXPECT_EQ(read_all(source), samples);
@@ -207,7 +212,7 @@ TEST(PipeSource, ReadsRawSamples) {
   }
 }
 
-TEST(PipeSource, ReadsAWavStreamThatComesInDribbles) {
+TEST(WavSource, ReadsAWavStreamThatComesInDribbles) {
   Pipe pipe;
   const std::vector<float> samples = noise(999);
   std::thread writer([&] {
@@ -220,7 +225,7 @@ TEST(PipeSource, ReadsAWavStreamThatComesInDribbles) {
     }
     pipe.end();
   });
-  PipeSource source(pipe.ends[0], {}, "pipe");
+  WavSource source(pipe.ends[0], {}, "pipe");
   EXPECT_EQ(source.rate_hz(), 44'100);
   EXPECT_EQ(source.channels(), 3);
   EXPECT_EQ(source.frames(), -1);
@@ -229,59 +234,59 @@ TEST(PipeSource, ReadsAWavStreamThatComesInDribbles) {
   EXPECT_EQ(source.warning(), "");
 }
 
-TEST(PipeSource, StopsAtTheEndOfTheAudio) {
+TEST(WavSource, StopsAtTheEndOfTheAudio) {
   Pipe pipe;
   const std::vector<float> samples = {0.25F, -0.5F, 0.75F};
   pipe.put(make_wav_header({.rate_hz = 8000, .channels = 1, .data_bytes = 6}));
   pipe.put(encode(SampleFormat::kInt16, samples));
   pipe.put(encode(SampleFormat::kInt16, noise(100)));  // a chunk after the audio
-  PipeSource source(pipe.ends[0], {}, "pipe");         // whose writer does not end
+  WavSource source(pipe.ends[0], {}, "pipe");          // whose writer does not end
   EXPECT_EQ(source.frames(), 3);
   EXPECT_EQ(read_all(source), samples);
 }
 
-TEST(PipeSource, TellsThatAStreamWasCutShort) {
+TEST(WavSource, TellsThatAStreamWasCutShort) {
   Pipe pipe;
   pipe.put(make_wav_header({.rate_hz = 8000, .channels = 2, .data_bytes = 400}));
   pipe.put(std::vector<std::byte>(43));
   pipe.end();
-  PipeSource source(pipe.ends[0], {}, "pipe");
+  WavSource source(pipe.ends[0], {}, "pipe");
   EXPECT_EQ(read_all(source).size(), 20U);
   EXPECT_EQ(source.warning(),
             "pipe: ends after 10 of 100 frames, with 3 bytes of a partial frame at the end, which "
             "were dropped");
 }
 
-TEST(PipeSource, TellsAPartialFrameOfRawSamples) {
+TEST(WavSource, TellsAPartialFrameOfRawSamples) {
   Pipe pipe;
   pipe.put(std::vector<std::byte>(4 * 5 + 1));
   pipe.end();
-  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 2},
-                    "pipe");
+  WavSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 2},
+                   "pipe");
   EXPECT_EQ(read_all(source, 5).size(), 10U) << "also if the last frame ends a read";
   EXPECT_NE(source.warning().find("1 bytes of a partial frame"), std::string::npos);
 }
 
-TEST(PipeSource, RefusesWhatItCannotRead) {
+TEST(WavSource, RefusesWhatItCannotRead) {
   Pipe empty;
   empty.end();
-  EXPECT_TRUE(is_one_line(error_of([&] { PipeSource source(empty.ends[0], {}, "pipe"); })));
+  EXPECT_TRUE(is_one_line(error_of([&] { WavSource source(empty.ends[0], {}, "pipe"); })));
   for (const PipeFormat& format :
        {PipeFormat{.raw = SampleFormat::kInt16, .rate_hz = 0, .channels = 1},
         PipeFormat{.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 0}}) {
-    const std::string error = error_of([&] { PipeSource source(empty.ends[0], format, "pipe"); });
+    const std::string error = error_of([&] { WavSource source(empty.ends[0], format, "pipe"); });
     EXPECT_NE(error.find("need a rate and a channel count"), std::string::npos);
   }
-  PipeSource closed(-1, {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1}, "pipe");
+  WavSource closed(-1, {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1}, "pipe");
   closed.cancel();  // poll() ignores a descriptor of −1
   float sample;
   EXPECT_EQ(closed.read(&sample, 1), 0);
 }
 
-TEST(PipeSource, ASilentPipeCanBeCancelled) {
+TEST(WavSource, ASilentPipeCanBeCancelled) {
   Pipe pipe;
-  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1},
-                    "pipe");
+  WavSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1},
+                   "pipe");
   std::thread canceller([&] {
     sleep_until_ns(now_ns() + 5'000'000);
     source.cancel();
@@ -291,7 +296,7 @@ TEST(PipeSource, ASilentPipeCanBeCancelled) {
   canceller.join();
 }
 
-TEST(PipeSource, AnAwaitedHeaderCanBeInterrupted) {
+TEST(WavSource, AnAwaitedHeaderCanBeInterrupted) {
   Pipe pipe;
   pipe.put(std::vector<std::byte>(4, std::byte('R')));
   Interrupt stop;
@@ -299,16 +304,16 @@ TEST(PipeSource, AnAwaitedHeaderCanBeInterrupted) {
     sleep_until_ns(now_ns() + 5'000'000);
     stop.request();
   });
-  EXPECT_THROW(PipeSource(pipe.ends[0], {}, "pipe", &stop), Interrupted);
+  EXPECT_THROW(WavSource(pipe.ends[0], {}, "pipe", &stop), Interrupted);
   interrupter.join();
 }
 
-TEST(PipeSource, WhatCameBeforeAnInterruptIsHandedOut) {
+TEST(WavSource, WhatCameBeforeAnInterruptIsHandedOut) {
   Pipe pipe;
   pipe.put(encode(SampleFormat::kInt16, {0.5F, 0.25F}));
   Interrupt stop;
-  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1},
-                    "pipe", &stop);
+  WavSource source(pipe.ends[0], {.raw = SampleFormat::kInt16, .rate_hz = 8000, .channels = 1},
+                   "pipe", &stop);
   std::thread interrupter([&] {
     for (int unread = 1; unread > 0;) ioctl(pipe.ends[0], FIONREAD, &unread);
     stop.request();
@@ -319,12 +324,12 @@ TEST(PipeSource, WhatCameBeforeAnInterruptIsHandedOut) {
   EXPECT_EQ(source.warning(), "");
 }
 
-TEST(PipeSource, ReplacesWhatIsNotANumber) {
+TEST(WavSource, ReplacesWhatIsNotANumber) {
   Pipe pipe;
   pipe.put(encode(SampleFormat::kFloat32, {0.5F, std::numeric_limits<float>::quiet_NaN()}));
   pipe.end();
-  PipeSource source(pipe.ends[0], {.raw = SampleFormat::kFloat32, .rate_hz = 8000, .channels = 1},
-                    "pipe");
+  WavSource source(pipe.ends[0], {.raw = SampleFormat::kFloat32, .rate_hz = 8000, .channels = 1},
+                   "pipe");
   EXPECT_EQ(read_all(source), (std::vector<float>{0.5F, 0.0F}));
   EXPECT_EQ(source.bad_samples(), 1);
 }

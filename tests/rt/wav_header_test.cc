@@ -139,8 +139,6 @@ TEST(WavHeader, AbsurdLongSizesMeanUntilTheEnd) {
 
 TEST(WavHeader, RefusesInOneLineWhatItCannotRead) {
   const Wav good = Wav().riff().fmt(1, 1, 16'000, 16);
-  Wav frames = Wav().riff().fmt(1, 2, 16'000, 16).data(4);
-  frames.bytes[32] = std::byte{3};  // bytes a frame
   const std::vector<std::pair<Wav, const char*>> cases = {
       {Wav(), "ends inside"},
       {Wav().id("OggS").number(0, 8), "'OggS'"},
@@ -153,12 +151,11 @@ TEST(WavHeader, RefusesInOneLineWhatItCannotRead) {
       {Wav().riff().fmt(1, 300, 16'000, 16), "found 300"},
       {Wav().riff().fmt(1, 1, 0, 16), "found 0"},
       {Wav().riff().fmt(1, 1, 2'000'000'000, 16), "2000000000"},
-      {Wav().riff().fmt(1, 1, 16'000, 12), "12 bits"},
+      {Wav().riff().fmt(1, 1, 16'000, 40), "40 bits"},
       {Wav().riff().fmt(2, 1, 16'000, 16), "format 2"},
       {Wav().riff().fmt(0xFFFE, 1, 16'000, 16), "too short"},
       {Wav().riff().fmt(1, 1, 16'000, 16, 8), "too short"},
       {Wav().riff("RF64").chunk("ds64", 4), "too short"},
-      {frames, "found 3"},
   };
   for (const auto& [wav, what] : cases) {
     const std::string message = error(wav);

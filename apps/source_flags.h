@@ -1,4 +1,4 @@
-// The flags that describe raw samples on standard input.
+// The flags that say how an input is to be read.
 #pragma once
 
 #include <string>
@@ -8,17 +8,17 @@
 
 namespace runnel::apps {
 
-/// --raw, --rate and --channels of one subcommand.
-class RawInput {
+/// --raw, --rate, --channels and --audio-track of one subcommand.
+class SourceFlags {
  public:
   void add_to(CLI::App& app);
 
   /// After parsing. `from_stdin`: standard input is what is read. Throws UsageError.
-  rt::PipeFormat format(const std::string& command, bool from_stdin) const;
+  rt::SourceOptions options(const std::string& command, bool from_stdin) const;
 
  private:
   std::string raw_;
-  rt::PipeFormat format_;
+  rt::SourceOptions options_;
 };
 
 }  // namespace runnel::apps

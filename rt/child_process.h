@@ -8,10 +8,11 @@
 #include <string_view>
 #include <vector>
 
-namespace runnel::apps {
+namespace runnel::rt {
 
 /// A running child. What it writes to its standard output and error is kept; what it is fed is its
-/// standard input. One thread.
+/// standard input. One thread. When we die it gets SIGPIPE at its next write, so one that streams
+/// to us doesn't outlive us.
 class ChildProcess {
  public:
   struct Result {
@@ -20,8 +21,11 @@ class ChildProcess {
     std::string err;
   };
 
+  /// Ctrl-C at a terminal reaches both of us, or us alone, who then end the child.
+  enum class CtrlC { kReachesBoth, kReachesUs };
+
   /// Looks `words[0]` up in PATH. Throws std::runtime_error in one line if it cannot be run.
-  explicit ChildProcess(const std::vector<std::string>& words);
+  explicit ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c = CtrlC::kReachesBoth);
   /// Kills it if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
@@ -29,12 +33,16 @@ class ChildProcess {
 
   /// False if it doesn't read any more.
   bool feed(std::string_view bytes);
+  /// Closes its standard input.
+  void end_input();
+  /// Its standard output, for who reads that himself; ours until the end of wait(). What it writes
+  /// to standard error meanwhile is kept up to the size of a pipe, and the rest is lost.
+  int output() const noexcept { return out_; }
   /// Closes its standard input and waits for its end; `on_wait`, if any, is called about ten times
   /// a second and may throw.
   Result wait(const std::function<void()>& on_wait = {});
 
  private:
-  void close_input();
   void take_output(int timeout_ms);  // −1: waits for it
 
   pid_t pid_ = -1;
@@ -44,4 +52,4 @@ class ChildProcess {
   Result result_;
 };
 
-}  // namespace runnel::apps
+}  // namespace runnel::rt

@@ -1,4 +1,4 @@
-#include "apps/child_process.h"
+#include "rt/child_process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +15,7 @@
 
 extern char** environ;
 
-namespace runnel::apps {
+namespace runnel::rt {
 namespace {
 
 constexpr int kOnWaitMs = 100;
@@ -51,10 +51,11 @@ bool read_some(int descriptor, std::string& text) {
 
 }  // namespace
 
-ChildProcess::ChildProcess(const std::vector<std::string>& words) {
+ChildProcess::ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c) {
   Pipe in;
   Pipe out;
   Pipe err;
+  fcntl(err.write, F_SETFL, O_NONBLOCK);  // nobody may read it: then it must not keep the child
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
@@ -71,7 +72,9 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words) {
   sigaddset(&ignored_here, SIGPIPE);
   sigaddset(&ignored_here, SIGXFSZ);
   posix_spawnattr_setsigdefault(&attributes, &ignored_here);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setpgroup(&attributes, 0);  // one of its own, if any
+  const int group = ctrl_c == CtrlC::kReachesUs ? POSIX_SPAWN_SETPGROUP : 0;
+  posix_spawnattr_setflags(&attributes, short(POSIX_SPAWN_SETSIGDEF | group));
   const int error = posix_spawnp(&pid_, argv[0], &actions, &attributes, argv.data(), environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
@@ -87,15 +90,15 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words) {
 
 ChildProcess::~ChildProcess() {
   if (pid_ > 0) {
-    kill(pid_, SIGTERM);
+    kill(pid_, SIGKILL);  // it may wait in a write, deaf to anything milder
     waitpid(pid_, nullptr, 0);
   }
-  close_input();
+  end_input();
   if (out_ >= 0) close(out_);
   if (err_ >= 0) close(err_);
 }
 
-void ChildProcess::close_input() {
+void ChildProcess::end_input() {
   if (in_ >= 0) close(in_);
   in_ = -1;
 }
@@ -123,7 +126,7 @@ void ChildProcess::take_output(int timeout_ms) {
 }
 
 ChildProcess::Result ChildProcess::wait(const std::function<void()>& on_wait) {
-  close_input();
+  end_input();
   while (out_ >= 0 || err_ >= 0) {  // poll passes over −1
     take_output(on_wait ? kOnWaitMs : -1);
     if (on_wait) on_wait();
@@ -136,4 +139,4 @@ ChildProcess::Result ChildProcess::wait(const std::function<void()>& on_wait) {
   return result_;
 }
 
-}  // namespace runnel::apps
+}  // namespace runnel::rt

@@ -1,0 +1,50 @@
+// MP3 (and MPEG audio layers 1 and 2) files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "rt/descriptor.h"
+#include "rt/source.h"
+
+struct mpg123_handle_struct;
+
+namespace runnel::rt {
+
+/// Whether a file starts with MPEG audio, perhaps behind tags or the end of a frame. Doesn't move
+/// its position.
+bool is_mpeg_audio(int file);
+
+/// Reads every frame up to the end of the file, whatever the first one says about the length: files
+/// that were joined, and what is behind a damaged part. The encoder's delay is removed where a LAME
+/// header tells it. Where a later part has another rate or channel count, it is brought to the
+/// first one's.
+class Mp3Source : public AudioSource {
+ public:
+  /// Throws std::runtime_error in one line.
+  Mp3Source(Descriptor file, const std::string& name, const Interrupt* stop = nullptr);
+  ~Mp3Source() override;
+
+  int read(float* interleaved, int max_frames) override;
+
+ private:
+  /// One more frame into decoded_, or at_end_.
+  void decode_frame();
+  /// Compares where the frame lies with where the one before ended.
+  void look_for_a_gap();
+  void finish();
+  std::string time() const;  // of the last sample, for messages
+
+  const Descriptor file_;
+  mpg123_handle_struct* decoder_ = nullptr;
+  std::int64_t frame_end_ = -1;  // byte behind the last frame; −1: none yet
+  int errors_in_row_ = 0;
+  long native_rate_hz_ = 0;
+  bool at_end_ = false;
+  std::int64_t decoded_frames_ = 0;
+  std::vector<float> decoded_;  // interleaved, handed out from decoded_at_ on
+  std::size_t decoded_at_ = 0;
+};
+
+}  // namespace runnel::rt

@@ -1,0 +1,182 @@
+#include "rt/sndfile_source.h"
+
+#include <sndfile.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+
+namespace runnel::rt {
+namespace {
+
+constexpr int kMaxErrorsInRow = 200;
+
+/// libsndfile's messages may end in a full stop and a line break.
+std::string one_line(std::string text) {
+  text = text.substr(0, text.find('\n'));
+  while (!text.empty() && (text.back() == '.' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+/// libsndfile on a file, or on one link of it.
+struct SndfileSource::Handle {
+  /// `link.end` < 0: the whole file, by its name, which says what some of them are.
+  Handle(int descriptor, const std::string& path, OggLink part) : file(descriptor), link(part) {
+    SF_VIRTUAL_IO access = {&Handle::size, &Handle::seek, &Handle::read, &Handle::write,
+                            &Handle::tell};
+    sound = link.end < 0 ? sf_open(path.c_str(), SFM_READ, &info)
+                         : sf_open_virtual(&access, SFM_READ, &info, this);
+    if (sound == nullptr) {
+      throw std::runtime_error(path + ": expected an audio file, found something else: " +
+                               one_line(sf_strerror(nullptr)));
+    }
+    if (info.channels < 1 || info.samplerate < 1) {
+      const std::string found =
+          std::to_string(info.channels) + " channels at " + std::to_string(info.samplerate) + " Hz";
+      sf_close(sound);
+      throw std::runtime_error(path + ": expected at least one channel and 1 Hz, found " + found);
+    }
+  }
+  ~Handle() { sf_close(sound); }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+
+  static sf_count_t size(void* self) {
+    const auto& h = *static_cast<Handle*>(self);
+    return h.link.end - h.link.begin;
+  }
+  static sf_count_t seek(sf_count_t offset, int whence, void* self) {
+    auto& h = *static_cast<Handle*>(self);
+    const sf_count_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? h.at : size(self);
+    return h.at = std::clamp<sf_count_t>(from + offset, 0, size(self));
+  }
+  static sf_count_t read(void* out, sf_count_t count, void* self) {
+    auto& h = *static_cast<Handle*>(self);
+    count = std::clamp<sf_count_t>(count, 0, size(self) - h.at);
+    const ssize_t got = pread(h.file, out, std::size_t(count), off_t(h.link.begin + h.at));
+    h.at += std::max<ssize_t>(got, 0);
+    return std::max<ssize_t>(got, 0);
+  }
+  static sf_count_t write(const void*, sf_count_t, void*) { return 0; }
+  static sf_count_t tell(void* self) { return static_cast<Handle*>(self)->at; }
+
+  const int file;
+  const OggLink link;
+  sf_count_t at = 0;
+  SF_INFO info{};
+  SNDFILE* sound = nullptr;
+};
+
+SndfileSource::SndfileSource(Descriptor file, const std::string& path, const Interrupt* stop)
+    : AudioSource({.name = path}, stop), file_(std::move(file)) {
+  std::array<char, 4> first{};
+  const bool is_ogg = pread(file_.get(), first.data(), first.size(), 0) == ssize_t(first.size()) &&
+                      std::memcmp(first.data(), "OggS", first.size()) == 0;
+  if (is_ogg) look_at_ogg_pages();
+  const bool has_links = links_.size() > 1;
+  handle_ = std::make_unique<Handle>(file_.get(), path, has_links ? links_[0] : OggLink{0, -1});
+  const SF_INFO& info = handle_->info;
+  format_.rate_hz = info.samplerate;
+  format_.channels = info.channels;
+  const int samples = info.format & SF_FORMAT_SUBMASK;
+  format_.is_float = samples == SF_FORMAT_FLOAT || samples == SF_FORMAT_DOUBLE;
+  if (!has_links && info.frames < SF_COUNT_MAX) format_.frames = info.frames;
+}
+
+SndfileSource::~SndfileSource() = default;
+
+void SndfileSource::look_at_ogg_pages() {
+  OggPages pages = find_ogg_pages(file_.get());
+  links_ = std::move(pages.links);
+  if (pages.missing_pages > 0 || pages.passed_bytes > 0) {
+    add_damage("damaged: " + std::to_string(pages.missing_pages) + " pages are missing and " +
+               std::to_string(pages.passed_bytes) + " bytes were passed over");
+  }
+  if (!pages.has_end) add_damage("ends before its last page: it was cut off");
+}
+
+bool SndfileSource::open_next_link() {
+  if (link_ + 1 >= links_.size()) return false;
+  ++link_;
+  const auto where = [&] {
+    return "part " + std::to_string(link_ + 1) + " of " + std::to_string(links_.size()) +
+           ", and what follows, was left out: ";
+  };
+  try {
+    handle_ = std::make_unique<Handle>(file_.get(), name(), links_[link_]);
+  } catch (const std::exception& error) {
+    add_damage(where() + one_line(sf_strerror(nullptr)));
+    return false;
+  }
+  if (handle_->info.samplerate == rate_hz() && handle_->info.channels == channels()) return true;
+  add_damage(where() + "it has " + std::to_string(handle_->info.channels) + " channels at " +
+             std::to_string(handle_->info.samplerate) + " Hz");
+  return false;
+}
+
+bool SndfileSource::pass_over_damage() {
+  constexpr std::int64_t kStep = 4096;  // frames: a block of FLAC, whose header is the next mark
+  if (++errors_in_row_ > kMaxErrorsInRow) return false;
+  if ((handle_->info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_FLAC) {
+    const std::int64_t target = read_frames_ + silent_frames_ + kStep;
+    if (target >= frames()) return false;
+    silent_frames_ += kStep;
+    sf_seek(handle_->sound, target, SEEK_SET);  // if that fails, so does the next read
+    return true;
+  }
+  return sf_error(handle_->sound) != SF_ERR_NO_ERROR;  // Ogg moves on by itself
+}
+
+int SndfileSource::read(float* interleaved, int max_frames) {
+  if (max_frames <= 0) return 0;
+  while (!at_end_ && !cancelled()) {
+    if (heard_behind_ && silent_frames_ > 0) {  // in place of what was passed over
+      const auto silence = int(std::min<std::int64_t>(silent_frames_, max_frames));
+      std::fill_n(interleaved, std::size_t(silence * channels()), 0.0F);
+      silent_frames_ -= silence;
+      read_frames_ += silence;
+      return silence;
+    }
+    if (!behind_.empty()) {
+      const std::size_t samples =
+          std::min(behind_.size(), std::size_t(max_frames) * std::size_t(channels()));
+      std::copy_n(behind_.begin(), samples, interleaved);
+      behind_.erase(behind_.begin(), behind_.begin() + std::ptrdiff_t(samples));
+      read_frames_ += std::int64_t(samples) / channels();
+      return int(samples / std::size_t(channels()));
+    }
+    heard_behind_ = false;
+    const auto got = int(sf_readf_float(handle_->sound, interleaved, max_frames));
+    const int error = sf_error(handle_->sound);
+    repair(interleaved, std::int64_t(got) * channels());
+    if (error != SF_ERR_NO_ERROR && silent_frames_ == 0) {
+      add_damage("damaged after " + std::to_string(read_frames_ + got) +
+                 " frames: " + one_line(sf_error_number(error)));
+    }
+    if (got > 0) {
+      errors_in_row_ = 0;
+      if (silent_frames_ == 0) {
+        read_frames_ += got;
+        return got;
+      }
+      heard_behind_ = true;
+      behind_.assign(interleaved, interleaved + std::ptrdiff_t(got) * channels());
+      continue;
+    }
+    if (pass_over_damage()) continue;
+    if (open_next_link()) continue;
+    at_end_ = true;
+    if (frames() > read_frames_) {
+      add_damage("ends after " + std::to_string(read_frames_) + " of " + std::to_string(frames()) +
+                 " frames");
+    }
+  }
+  return 0;
+}
+
+}  // namespace runnel::rt

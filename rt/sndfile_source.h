@@ -1,0 +1,45 @@
+// Files that libsndfile reads: FLAC, Ogg, AIFF, AU, CAF and others.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rt/descriptor.h"
+#include "rt/ogg_pages.h"
+#include "rt/source.h"
+
+namespace runnel::rt {
+
+/// Goes on behind damaged parts, and through all links of a chained Ogg file.
+class SndfileSource : public AudioSource {
+ public:
+  /// Throws std::runtime_error in one line.
+  SndfileSource(Descriptor file, const std::string& path, const Interrupt* stop = nullptr);
+  ~SndfileSource() override;
+
+  int read(float* interleaved, int max_frames) override;
+
+ private:
+  struct Handle;
+
+  /// False if there is no other link, or none that fits.
+  bool open_next_link();
+  void look_at_ogg_pages();
+  /// After an error: whether it is worth to read on.
+  bool pass_over_damage();
+
+  const Descriptor file_;
+  std::vector<OggLink> links_;  // Ogg only
+  std::size_t link_ = 0;        // that is open
+  std::unique_ptr<Handle> handle_;
+  std::int64_t read_frames_ = 0;
+  int errors_in_row_ = 0;
+  std::int64_t silent_frames_ = 0;  // that take the place of what was passed over
+  bool heard_behind_ = false;       // what follows them is in behind_
+  std::vector<float> behind_;
+  bool at_end_ = false;
+};
+
+}  // namespace runnel::rt

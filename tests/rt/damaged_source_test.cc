@@ -1,0 +1,212 @@
+// Compressed files as people have them: joined, without a length, damaged in the middle, cut off.
+#include <gtest/gtest.h>
+#include <sndfile.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "tests/rt/test_audio.h"
+
+namespace runnel::rt {
+namespace {
+
+using testing::read_all;
+using testing::read_bytes;
+using testing::TempFolder;
+using testing::write_bytes;
+
+constexpr int kRateHz = 48'000;
+using Bytes = std::vector<std::byte>;
+
+/// A tone in a file of this format.
+Bytes encode(int format, double hz, int frames, int rate_hz = kRateHz, int channels = 1) {
+  const TempFolder folder;
+  SF_INFO info{};
+  info.samplerate = rate_hz;
+  info.channels = channels;
+  info.format = format;
+  SNDFILE* file = sf_open(folder.file("a").c_str(), SFM_WRITE, &info);
+  if (file == nullptr) throw std::runtime_error(sf_strerror(nullptr));
+  std::vector<float> samples(std::size_t(frames * channels));
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const double t = double(i / std::size_t(channels)) / rate_hz;
+    samples[i] = float(0.5 * std::sin(2 * std::numbers::pi * hz * t));
+  }
+  sf_writef_float(file, samples.data(), frames);
+  sf_close(file);
+  return read_bytes(folder.file("a"));
+}
+
+constexpr int kMp3 = SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III;
+constexpr int kFlac = SF_FORMAT_FLAC | SF_FORMAT_PCM_16;
+constexpr int kVorbis = SF_FORMAT_OGG | SF_FORMAT_VORBIS;
+constexpr int kOpus = SF_FORMAT_OGG | SF_FORMAT_OPUS;
+
+Bytes joined(Bytes a, const Bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+struct Heard {
+  std::vector<float> samples;
+  std::int64_t announced = -1;
+  std::string warning{};
+  bool complete = false;
+};
+
+Heard hear(const Bytes& bytes) {
+  const TempFolder folder;
+  write_bytes(folder.file("a"), bytes);
+  ::testing::internal::CaptureStderr();
+  const auto source = open_source(folder.file("a"));
+  Heard heard{.samples = read_all(*source), .announced = source->frames()};
+  heard.warning = source->warning();
+  heard.complete = source->complete();
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "") << "decoders keep their lines";
+  return heard;
+}
+
+/// Seconds in which a tone of this frequency is heard, by its share of each 10 ms.
+double seconds_of(double hz, const std::vector<float>& samples) {
+  constexpr int kBlock = kRateHz / 100;
+  double seconds = 0;
+  for (std::size_t at = 0; at + kBlock <= samples.size(); at += kBlock) {
+    double re = 0;
+    double im = 0;
+    for (int i = 0; i < kBlock; ++i) {
+      const double phase = 2 * std::numbers::pi * hz * i / kRateHz;
+      re += samples[at + std::size_t(i)] * std::cos(phase);
+      im += samples[at + std::size_t(i)] * std::sin(phase);
+    }
+    if (std::hypot(re, im) / kBlock > 0.1) seconds += 0.01;  // 0.25 where it is whole
+  }
+  return seconds;
+}
+
+/// Without its first frame, which says how many follow.
+Bytes without_length(const Bytes& mp3) {
+  for (std::size_t i = 4; i + 1 < mp3.size(); ++i) {
+    if (mp3[i] == std::byte{0xFF} && (mp3[i + 1] & std::byte{0xF6}) == std::byte{0xF2}) {
+      return {mp3.begin() + std::ptrdiff_t(i), mp3.end()};
+    }
+  }
+  throw std::runtime_error("no second frame");
+}
+
+TEST(Mp3, JoinedFilesAreReadToTheEnd) {
+  const Heard heard =
+      hear(joined(encode(kMp3, 1000, 2 * kRateHz), encode(kMp3, 3000, 1 * kRateHz)));
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 2.0, 0.05);
+  EXPECT_NEAR(seconds_of(3000, heard.samples), 1.0, 0.05);
+  EXPECT_EQ(heard.warning, "");
+}
+
+TEST(Mp3, OfAnotherRateIsBroughtToTheFirst) {
+  const Heard heard =
+      hear(joined(encode(kMp3, 1000, kRateHz), encode(kMp3, 3000, 44'100, 44'100, 2)));
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 1.0, 0.05);
+  EXPECT_NEAR(seconds_of(3000, heard.samples), 1.0, 0.05);
+  EXPECT_NE(heard.warning.find("44100 Hz"), std::string::npos) << heard.warning;
+}
+
+TEST(Mp3, WithoutALengthIsNotCalledDamaged) {
+  const Heard heard = hear(without_length(encode(kMp3, 1000, 2 * kRateHz)));
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 2.0, 0.05);
+  EXPECT_EQ(heard.announced, -1);
+  EXPECT_EQ(heard.warning, "");
+  EXPECT_TRUE(heard.complete);
+}
+
+TEST(Mp3, TagsAroundItAreNoDamage) {
+  Bytes tag(10 + 70'000);  // a picture
+  for (std::size_t i = 0; i < 3; ++i) tag[i] = std::byte("ID3"[i]);
+  tag[3] = std::byte{3};
+  for (int i = 0; i < 4; ++i) tag[std::size_t(9 - i)] = std::byte(70'000 >> (7 * i) & 0x7F);
+  Bytes last(128);
+  for (std::size_t i = 0; i < 3; ++i) last[i] = std::byte("TAG"[i]);
+  const Bytes one = joined(joined(tag, encode(kMp3, 1000, kRateHz)), last);
+  const Heard heard = hear(joined(one, one));
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 2.0, 0.1);
+  EXPECT_EQ(heard.warning, "");
+}
+
+TEST(Mp3, GoesOnBehindAHole) {
+  Bytes bytes = encode(kMp3, 1000, 4 * kRateHz);
+  std::fill_n(bytes.begin() + std::ptrdiff_t(bytes.size() / 2), 900, std::byte{0});
+  const Heard heard = hear(bytes);
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 3.8, 0.3);
+  EXPECT_NE(heard.warning.find("damaged at"), std::string::npos) << heard.warning;
+  EXPECT_FALSE(heard.complete);
+}
+
+TEST(Mp3, TellsThatItWasCutWhereItKnowsItsLength) {
+  Bytes bytes = encode(kMp3, 1000, 4 * kRateHz);
+  bytes.resize(bytes.size() / 2);
+  const Heard heard = hear(bytes);
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 1.9, 0.2);
+  EXPECT_NE(heard.warning.find("ends after"), std::string::npos) << heard.warning;
+  EXPECT_FALSE(heard.complete);
+}
+
+TEST(Ogg, ChainsAreReadToTheirLastLink) {
+  for (const int format : {kVorbis, kOpus}) {
+    const Heard heard =
+        hear(joined(encode(format, 1000, 2 * kRateHz), encode(format, 3000, kRateHz)));
+    EXPECT_NEAR(seconds_of(1000, heard.samples), 2.0, 0.05);
+    EXPECT_NEAR(seconds_of(3000, heard.samples), 1.0, 0.05);
+    EXPECT_EQ(heard.warning, "");
+    EXPECT_EQ(heard.announced, -1);
+  }
+}
+
+TEST(Ogg, TellsALinkThatDoesNotFit) {
+  const Heard heard =
+      hear(joined(encode(kVorbis, 1000, kRateHz), encode(kVorbis, 3000, kRateHz, kRateHz, 2)));
+  EXPECT_NEAR(seconds_of(1000, heard.samples), 1.0, 0.05);
+  EXPECT_NE(heard.warning.find("part 2 of 2"), std::string::npos) << heard.warning;
+  EXPECT_FALSE(heard.complete);
+}
+
+TEST(Ogg, TellsThatItWasCut) {
+  for (const int format : {kVorbis, kOpus}) {
+    Bytes bytes = encode(format, 1000, 8 * kRateHz);
+    bytes.resize(bytes.size() / 2);
+    const Heard heard = hear(bytes);
+    EXPECT_GT(seconds_of(1000, heard.samples), 1.0);
+    EXPECT_NE(heard.warning.find("cut off"), std::string::npos) << heard.warning;
+    EXPECT_FALSE(heard.complete);
+  }
+}
+
+TEST(Ogg, TellsMissingPages) {
+  for (const int format : {kVorbis, kOpus}) {
+    Bytes bytes = encode(format, 1000, 8 * kRateHz);
+    const auto middle = bytes.begin() + std::ptrdiff_t(bytes.size() / 2);
+    std::fill_n(middle, 200, std::byte{0});
+    const Heard whole = hear(encode(format, 1000, 8 * kRateHz));
+    EXPECT_TRUE(whole.complete) << whole.warning;
+    EXPECT_NEAR(seconds_of(1000, whole.samples), 8.0, 0.05);
+    EXPECT_GT(seconds_of(1000, hear(bytes).samples), 4.0) << "on behind the damage";
+  }
+}
+
+TEST(Flac, GoesOnBehindAHole) {
+  Bytes bytes = encode(kFlac, 1000, 4 * kRateHz);
+  std::fill_n(bytes.begin() + std::ptrdiff_t(bytes.size() / 2), 900, std::byte{0});
+  const Heard heard = hear(bytes);
+  EXPECT_GT(seconds_of(1000, heard.samples), 3.5) << heard.samples.size();
+  EXPECT_NE(heard.warning.find("damaged"), std::string::npos) << heard.warning;
+  EXPECT_FALSE(heard.complete);
+}
+
+TEST(Flac, TellsThatItWasCut) {
+  Bytes bytes = encode(kFlac, 1000, 4 * kRateHz);
+  bytes.resize(bytes.size() / 2);
+  const Heard heard = hear(bytes);
+  EXPECT_GT(seconds_of(1000, heard.samples), 1.5);
+  EXPECT_FALSE(heard.complete);
+}
+
+}  // namespace
+}  // namespace runnel::rt
