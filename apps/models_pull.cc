@@ -157,7 +157,7 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
                "/s");
   };
   const bool shows = line_.enabled() && !options_.quiet && bytes > 0;
-  const ChildProcess::Result result = curl.wait(shows ? show : std::function<void()>());
+  const rt::ChildProcess::Result result = curl.wait(shows ? show : std::function<void()>());
   line_.clear();
   if (result.exit_code == 0) return;
   // It cannot resume, or has no more than there is: from the start.

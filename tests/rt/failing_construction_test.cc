@@ -16,6 +16,7 @@
 #include "rt/source.h"
 #include "rt/stop_signal.h"
 #include "rt/wakeup_floor.h"
+#include "rt/wav_source.h"
 #include "tests/rt/refusal.h"
 #include "tests/rt/test_audio.h"
 
@@ -179,15 +180,15 @@ INSTANTIATE_TEST_SUITE_P(
         Construction{"WakeupFloor", [](const std::string&) { WakeupFloor floor(100'000); }},
         Construction{"WavSource",
                      [](const std::string& folder) {
-                       open_source(folder + "in.wav");
-                       read_some(source);
+                       const auto source = open_source(folder + "in.wav");
+                       read_some(*source);
                      }},
         Construction{"FlacSource",
                      [](const std::string& folder) {
-                       open_source(folder + "in.flac");
-                       read_some(source);
+                       const auto source = open_source(folder + "in.flac");
+                       read_some(*source);
                      }},
-        Construction{"WavSource",
+        Construction{"PipeSource",
                      [](const std::string&) {
                        const Pipe pipe;
                        PipeSink sink({.wav_header = true, .rate_hz = kRateHz, .channels = 1},
@@ -205,9 +206,9 @@ INSTANTIATE_TEST_SUITE_P(
                      }},
         Construction{"SourcePump",
                      [](const std::string& folder) {
-                       open_source(folder + "in.wav");
+                       const auto source = open_source(folder + "in.wav");
                        AudioRing ring({.rate_hz = kRateHz, .min_frames = 1024, .max_blocks = 64});
-                       SourcePump pump(source, ring, {.block_frames = 100});
+                       SourcePump pump(*source, ring, {.block_frames = 100});
                        pump.stop();
                        pump.rethrow_if_failed();
                      }}),
