@@ -120,56 +120,45 @@ bool SndfileSource::open_next_link() {
 }
 
 bool SndfileSource::pass_over_damage() {
-  constexpr std::int64_t kStep = 4096;  // frames: a block of FLAC, whose header is the next mark
-  if (++errors_in_row_ > kMaxErrorsInRow) return false;
-  if ((handle_->info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_FLAC) {
-    const std::int64_t target = read_frames_ + silent_frames_ + kStep;
-    if (target >= frames()) return false;
-    silent_frames_ += kStep;
-    sf_seek(handle_->sound, target, SEEK_SET);  // if that fails, so does the next read
+  if ((handle_->info.format & SF_FORMAT_TYPEMASK) != SF_FORMAT_FLAC) {
+    // Ogg moves on by itself, a little each time.
+    return sf_error(handle_->sound) != SF_ERR_NO_ERROR && ++errors_in_row_ <= kMaxErrorsInRow;
+  }
+  // A decoder that lost its way stays lost; a new one finds what lies behind.
+  constexpr std::int64_t kStep = 1024;  // frames: blocks are a few times as long
+  constexpr int kMaxSteps = 500;
+  for (int step = 1; step <= kMaxSteps && read_frames_ + step * kStep < frames(); ++step) {
+    const std::int64_t target = read_frames_ + step * kStep;
+    handle_ = std::make_unique<Handle>(file_.get(), name(), OggLink{0, -1});
+    if (sf_seek(handle_->sound, target, SEEK_SET) != target) continue;
+    silent_frames_ = target - read_frames_;
     return true;
   }
-  return sf_error(handle_->sound) != SF_ERR_NO_ERROR;  // Ogg moves on by itself
+  return false;
 }
 
 int SndfileSource::read(float* interleaved, int max_frames) {
-  if (max_frames <= 0) return 0;
-  while (!at_end_ && !cancelled()) {
-    if (heard_behind_ && silent_frames_ > 0) {  // in place of what was passed over
+  while (max_frames > 0 && !at_end_ && !cancelled()) {
+    if (silent_frames_ > 0) {  // in place of what was passed over
       const auto silence = int(std::min<std::int64_t>(silent_frames_, max_frames));
       std::fill_n(interleaved, std::size_t(silence * channels()), 0.0F);
       silent_frames_ -= silence;
       read_frames_ += silence;
       return silence;
     }
-    if (!behind_.empty()) {
-      const std::size_t samples =
-          std::min(behind_.size(), std::size_t(max_frames) * std::size_t(channels()));
-      std::copy_n(behind_.begin(), samples, interleaved);
-      behind_.erase(behind_.begin(), behind_.begin() + std::ptrdiff_t(samples));
-      read_frames_ += std::int64_t(samples) / channels();
-      return int(samples / std::size_t(channels()));
-    }
-    heard_behind_ = false;
     const auto got = int(sf_readf_float(handle_->sound, interleaved, max_frames));
     const int error = sf_error(handle_->sound);
     repair(interleaved, std::int64_t(got) * channels());
-    if (error != SF_ERR_NO_ERROR && silent_frames_ == 0) {
-      add_damage("damaged after " + std::to_string(read_frames_ + got) +
+    read_frames_ += got;
+    if (error != SF_ERR_NO_ERROR) {
+      add_damage("damaged after " + std::to_string(read_frames_) +
                  " frames: " + one_line(sf_error_number(error)));
     }
     if (got > 0) {
       errors_in_row_ = 0;
-      if (silent_frames_ == 0) {
-        read_frames_ += got;
-        return got;
-      }
-      heard_behind_ = true;
-      behind_.assign(interleaved, interleaved + std::ptrdiff_t(got) * channels());
-      continue;
+      return got;
     }
-    if (pass_over_damage()) continue;
-    if (open_next_link()) continue;
+    if (pass_over_damage() || open_next_link()) continue;
     at_end_ = true;
     if (frames() > read_frames_) {
       add_damage("ends after " + std::to_string(read_frames_) + " of " + std::to_string(frames()) +

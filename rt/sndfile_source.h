@@ -37,8 +37,6 @@ class SndfileSource : public AudioSource {
   std::int64_t read_frames_ = 0;
   int errors_in_row_ = 0;
   std::int64_t silent_frames_ = 0;  // that take the place of what was passed over
-  bool heard_behind_ = false;       // what follows them is in behind_
-  std::vector<float> behind_;
   bool at_end_ = false;
 };
 
