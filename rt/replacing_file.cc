@@ -42,9 +42,10 @@ ReplacingFile::ReplacingFile(const std::string& path) : target_(path) {
     if (failure) throw std::system_error(failure);
   }
   if (open_beside()) return;
+  std::string made = path;  // nothing may throw once the file is there
   descriptor_ = ::open(path.c_str(), kOpenFlags | O_EXCL, 0666);
   if (descriptor_ >= 0) {
-    made_ = target_ = path;
+    made_ = std::move(made);
     return;
   }
   if (errno == EEXIST) descriptor_ = ::open(path.c_str(), kOpenFlags | O_TRUNC, 0666);
@@ -58,11 +59,12 @@ bool ReplacingFile::open_beside() {
   struct stat old {};
   if (missing || ::stat(real.c_str(), &old) != 0 || !S_ISREG(old.st_mode)) return false;
   if (::access(real.c_str(), W_OK) != 0) return false;  // opening it tells why
-  const std::string beside = unused_path_beside(real.string(), real.extension().string());
+  std::string target = real.string();
+  std::string beside = unused_path_beside(target, real.extension().string());
   descriptor_ = ::open(beside.c_str(), kOpenFlags | O_EXCL, 0666);
   if (descriptor_ < 0) return false;
-  made_ = beside;
-  target_ = real.string();
+  made_ = std::move(beside);
+  target_ = std::move(target);
   // Who may read the old one may read the new one. Some file systems have no such rights.
   static_cast<void>(::fchmod(descriptor_, old.st_mode & 07777));
   return true;
