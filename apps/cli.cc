@@ -12,6 +12,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <new>
@@ -28,6 +29,7 @@ namespace {
 
 constexpr int kFailure = 1;
 constexpr int kUsage = 2;
+constexpr const char* kOutOfMemory = "runnel: out of memory\n";
 
 constexpr const char* kExamples = R"(Examples:
   runnel separate meeting.wav                  separated/gtcrn-runnel/meeting/{speech,background}.wav
@@ -139,6 +141,19 @@ int parse_and_run(int argc, char** argv) {
   return kUsage;
 }
 
+/// Where memory runs out in a function that may not throw, as CLI11 has some, there is still a line.
+/// What else ends here is a fault of the program.
+[[noreturn]] void on_terminate() noexcept {
+  try {
+    if (std::current_exception()) throw;
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
+    std::_Exit(kFailure);
+  } catch (...) {
+  }
+  std::abort();
+}
+
 /// What was printed is out; a full disk is a failure, which the last flush tells.
 int after_flush(int exit_code) {
   const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
@@ -175,6 +190,7 @@ int run(int argc, char** argv) noexcept {
   // RLIMIT_FSIZE likewise.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  std::set_terminate(on_terminate);
   keep_standard_descriptors();
   try {
     return after_flush(parse_and_run(argc, argv));
@@ -182,7 +198,7 @@ int run(int argc, char** argv) noexcept {
     print_line(error.what());
     return kUsage;
   } catch (const std::bad_alloc&) {
-    std::fputs("runnel: out of memory\n", stderr);
+    std::fputs(kOutOfMemory, stderr);
   } catch (const std::exception& error) {
     print_line(error.what());
   } catch (...) {

@@ -256,7 +256,7 @@ TEST_F(SeparateHtdemucs, KeepsWhatFitsOnAFullDisk) {
   testing::Program program(words({song}), "/dev/null", 1'000'000);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+  EXPECT_EQ(count_lines(outcome.err), std::size(kStems)) << outcome.err;  // each is told
   EXPECT_THAT(outcome.err, HasSubstr("cannot be written further"));
   for (const char* name : kStems) {
     EXPECT_GT(read_wav(stem("song", name + std::string(".wav"))).frames(), kRateHz) << name;

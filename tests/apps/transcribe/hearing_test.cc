@@ -115,7 +115,7 @@ TEST_F(Hearing, NothingHeardIsToldWithItsLevel) {
     const Outcome outcome = run(command);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_EQ(count_lines(outcome.err), 2) << outcome.err;
-    EXPECT_THAT(outcome.err, HasSubstr("hiss.wav: no speech was heard; its level is -60.0 dBFS"));
+    EXPECT_THAT(outcome.err, HasSubstr("hiss.wav: no speech was heard; its level is -59.9 dBFS"));
     EXPECT_THAT(outcome.err, HasSubstr("zeros.wav: no speech was heard; it is digital silence"));
     command.emplace_back("-q");
     EXPECT_EQ(run(command).err, "");
