@@ -42,6 +42,6 @@ function(runnel_test room)
   if(NOT room STREQUAL "apps")
     add_dependencies(library_tests ${room}_tests)
   endif()
-  gtest_discover_tests(${room}_tests WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+  gtest_discover_tests(${room}_tests NO_PRETTY_VALUES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
                        DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()
