@@ -17,6 +17,7 @@ constexpr std::size_t kHugePage = std::size_t(2) << 20;
 
 PageBuffer::PageBuffer(std::size_t size, bool huge) : size_(size) {
   if (size == 0) return;
+  if (size > std::size_t(PTRDIFF_MAX)) throw std::bad_alloc();
   if constexpr (kAddressSanitizer) {  // the heap's memory has guards at both ends
     data_ = static_cast<std::byte*>(::operator new(size, std::align_val_t(4096)));
     std::memset(data_, 0, size);
@@ -26,7 +27,6 @@ PageBuffer::PageBuffer(std::size_t size, bool huge) : size_(size) {
   // Huge pages need addresses that are multiples of theirs; what is too much goes back.
   const std::size_t page = 4096, whole = (size + page - 1) / page * page;
   const std::size_t mapped = whole + (huge ? kHugePage : 0);
-  if (mapped < size) throw std::bad_alloc();
   void* base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) throw std::bad_alloc();
   data_ = static_cast<std::byte*>(base);

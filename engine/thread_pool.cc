@@ -1,5 +1,6 @@
 #include "engine/thread_pool.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -14,7 +15,8 @@
 namespace runnel::engine {
 namespace {
 
-constexpr int kSpins = 4000;  // some 100 µs with the processor's pause
+constexpr int kSpins = 4000;   // some 100 µs with the processor's pause
+constexpr int kForOthers = 4;  // threads left to the program where the system has no more
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -44,17 +46,29 @@ ThreadPool::ThreadPool(int threads) {
   const int count = threads > 0 ? threads : physical_cores();
   tickets_ = std::vector<Ticket>(std::size_t(count));
   workers_.reserve(std::size_t(count - 1));
-  // Workers wait for the first run, so what is set here they see.
-  try {
-    for (; threads_ < count; ++threads_) {
-      workers_.emplace_back([this, thread = threads_] { work(thread); });
+  // Until there are `most` threads; false if the system gives no more. Workers wait for the first
+  // run, so what is set here they see.
+  const auto start = [this](int most) {
+    try {
+      for (; threads_ < most; ++threads_) {
+        workers_.emplace_back([this, thread = threads_] { work(thread); });
+      }
+    } catch (const std::system_error&) {
+      return false;
+    } catch (...) {
+      stop();  // else the members' destructors would wait for ever
+      throw;
     }
-  } catch (const std::system_error&) {
-    // No more threads: those that there are share the work.
-  } catch (...) {
-    stop();  // else the members' destructors would wait for ever
-    throw;
-  }
+    return true;
+  };
+  if (start(count)) return;
+  const int fewer = std::max(1, threads_ - kForOthers);
+  stop();
+  workers_.clear();  // joins
+  stop_.store(false, std::memory_order_relaxed);
+  run_.store(0, std::memory_order_relaxed);
+  threads_ = 1;
+  start(fewer);
 }
 
 ThreadPool::~ThreadPool() { stop(); }

@@ -16,7 +16,8 @@ struct Bytes {
     return *this;
   }
   Bytes& number(std::uint64_t value, int width) {  // little-endian
-    for (int i = 0; i < width; ++i) content.push_back(std::byte(value >> (8 * i) & 0xFF));
+    for (int i = 0; i < width; ++i)
+      content.push_back(std::byte(i < 8 ? value >> (8 * i) & 0xFF : 0));
     return *this;
   }
   Bytes& append(std::span<const std::byte> bytes) {
