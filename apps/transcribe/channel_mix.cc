@@ -74,11 +74,13 @@ float ChannelMix::mean(const float* frame) noexcept {
   const double most = each_[std::size_t(loudest)].power;
   if (!replaces_ && most > kAudible && mean_power_ < kFarBelow * most) {
     replaces_ = true;
-    if (weight_ == 0) chosen_ = loudest;
   } else if (replaces_ && mean_power_ > kNear * most) {
     replaces_ = false;
   }
-  weight_ = std::clamp(weight_ + (replaces_ ? fade_ : -fade_), 0.0f, 1.0f);
+  if (weight_ == 0) chosen_ = loudest;
+  // Another channel may be the loud one by now: over to it, by way of the mean.
+  const bool holds = replaces_ && each_[std::size_t(chosen_)].power >= kNear * most;
+  weight_ = std::clamp(weight_ + (holds ? fade_ : -fade_), 0.0f, 1.0f);
   const float mean = sum / float(channels_);
   if (weight_ == 0) return mean;
   ++each_[std::size_t(chosen_)].replaced;

@@ -96,6 +96,25 @@ TEST(ChannelMix, TakesTheLoudestChannelWhereTheyCancel) {
   }
 }
 
+TEST(ChannelMix, GoesOverToTheChannelThatIsTheLoudestNow) {
+  const auto first = voice(2 * kRate), second = voice(2 * kRate, 517), none = times(first, 0);
+  const auto joined = [](std::vector<float> a, const std::vector<float>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  for (const int others : {4, 6}) {  // the mean of many channels is far below the one that speaks
+    Channels microphones = {joined(first, none), joined(none, second)};
+    for (int i = 0; i < others; ++i) microphones.push_back(joined(none, none));
+    const auto found = mean_of(microphones);
+    const auto half = std::ptrdiff_t(found.size() / 2);
+    EXPECT_GT(power({found.begin() + half, found.end()}), 0.8 * power(second)) << others;
+  }
+  const auto opposed =
+      mean_of({joined(first, none), joined(times(first, -1), none), joined(none, second)});
+  const auto half = std::ptrdiff_t(opposed.size() / 2);
+  EXPECT_GT(power({opposed.begin() + half, opposed.end()}), 0.08 * power(second));  // its mean
+}
+
 TEST(ChannelMix, AnOffsetHidesNothing) {
   const auto left = voice(2 * kRate);
   const auto found = mean_of({times(left, 1, 0.2f), times(left, -1, 0.2f)});
