@@ -20,7 +20,7 @@ namespace runnel::models::whisper {
 
 /// Seconds of audio, unless it says otherwise.
 struct LiveTranscriberOptions {
-  LivePolicy policy = LivePolicy::kLocalAgreement;
+  LivePolicy policy = LivePolicy::kAlignAtt;
   double step = 1.0;         // between passes while somebody speaks
   double silence = 0.5;      // that ends an utterance
   double min_speech = 0.25;  // shorter sounds are none

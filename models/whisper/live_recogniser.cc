@@ -350,7 +350,7 @@ void WhisperRecogniser::add_words(const LiveRequest& request, Hypothesis& hypoth
     word.text += part.text;
     word.tokens.insert(word.tokens.end(), part.tokens.begin(), part.tokens.end());
     // A mark is often attended to in the pause after its word.
-    if (!closes) word.end = times[next - 1] + kLongestTail;
+    if (!closes || !joins) word.end = times[next - 1] + kLongestTail;
   }
 }
 

@@ -22,6 +22,7 @@ constexpr double kEarly = 1.0;         // a new word where there is a committed 
 constexpr double kEarlySeconds = 0.2;  // … by so much, or in proportion
 
 constexpr double kReplacedSeconds = 1.0;  // a word that replaces another is this near to it
+constexpr double kTailSeconds = 0.6;      // a word before the window is heard again no later
 constexpr double kKeptSeconds = 3.0;      // before the window, a word can't be heard again
 
 double middle(const LiveWord& word) { return (word.start + word.end) / 2; }
@@ -86,6 +87,8 @@ std::size_t words_heard_again(std::span<const LiveWord> committed, std::span<con
       const double shift = middle(heard[j - 1]) - middle(old);
       const bool same = old.text == bare[j - 1];
       if (!same && std::abs(shift) > kReplacedSeconds) continue;
+      // No more than the end of a word before the window is in it.
+      if (middle(old) < window_begin && shift > kTailSeconds) continue;
       if (same) {
         const double begun = before.cost + shift_cost(shift);
         const double goes_on = before.pair + shift_cost(shift - before.shift);
@@ -103,7 +106,7 @@ std::size_t words_heard_again(std::span<const LiveWord> committed, std::span<con
   double least = above[best].cost, early = 0;
   for (std::size_t j = heard.size(); j-- > 0;) {
     early += kEarly * std::clamp((until - middle(heard[j])) / kEarlySeconds, 0.0, 1.0);
-    if (above[j].cost + early > least) continue;
+    if (above[j].cost + early > least + 1e-9) continue;  // equal sums may differ by rounding
     least = above[j].cost + early;
     best = j;
   }

@@ -220,6 +220,18 @@ TEST(LocalAgreement, AWordFromBeforeTheWindowThatIsStillHeardIsDropped) {
             std::vector<std::string>{"It"});
 }
 
+TEST(LocalAgreement, ASentenceThatIsSaidAgainAfterACutIsKept) {
+  const std::vector<std::string> sentence = {"ask", "what", "you", "can", "do"};
+  LocalAgreement policy;
+  policy.update(words(sentence, 7.3));
+  EXPECT_THAT(policy.update(words(sentence, 7.3)), testing::SizeIs(5));  // until 9.8
+  for (const double again : {10.1, 12.0}) {
+    LocalAgreement copy = policy;
+    copy.update(words(sentence, again), 9.8);
+    EXPECT_EQ(texts(copy.update(words(sentence, again), 9.8)), sentence) << again;
+  }
+}
+
 TEST(LocalAgreement, CaseAndPunctuationDoNotKeepWordsBack) {
   LocalAgreement policy;
   policy.update(words({"times.", "It", "was"}));
