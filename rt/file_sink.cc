@@ -261,6 +261,8 @@ FileSink::FileSink(const std::string& path, const FileSinkOptions& options)
 
 FileSink::~FileSink() {
   try {
+    // Nothing came, and nobody finished it: what was there before stays.
+    if (written_frames_ == 0) container_.reset();
     finish();
   } catch (const std::exception&) {  // a destructor has nobody to tell
   }

@@ -45,7 +45,7 @@ Kind kind_of(int file) {
   };
   // Containers that may hold such frames.
   if (has(0, "OggS") || has(0, "fLaC") || has(0, "RIFF") || has(4, "ftyp") ||
-      has(0, "\x1A\x45\xDF\xA3")) {
+      has(0, "\x1A\x45\xDF\xA3") || std::memcmp(first.data(), "\0\0\1", 3) == 0) {  // MPEG-PS
     return Kind::kOther;
   }
   if (is_mpeg_audio(file)) return Kind::kMpegAudio;

@@ -62,7 +62,11 @@ bool ReplacingFile::open_beside() {
   std::string target = real.string();
   std::string beside = unused_path_beside(target, real.extension().string());
   descriptor_ = ::open(beside.c_str(), kOpenFlags | O_EXCL, 0666);
-  if (descriptor_ < 0) return false;
+  if (descriptor_ < 0) {
+    // A folder that takes no new files leaves no other way; a disk without room is told.
+    if (errno == EACCES || errno == EPERM || errno == EROFS) return false;
+    throw std::system_error(errno, std::generic_category());
+  }
   made_ = std::move(beside);
   target_ = std::move(target);
   // Who may read the old one may read the new one. Some file systems have no such rights.

@@ -49,8 +49,8 @@ RescalingSink::RescalingSink(const std::string& path, const FileSinkOptions& opt
 
 RescalingSink::~RescalingSink() {
   try {
-    finish();
-  } catch (const std::exception&) {  // a destructor has nobody to tell
+    if (file_->written_frames() > 0) finish();  // otherwise what was there before stays
+  } catch (const std::exception&) {             // a destructor has nobody to tell
   }
 }
 

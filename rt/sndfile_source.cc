@@ -126,9 +126,10 @@ bool SndfileSource::pass_over_damage() {
   }
   // A decoder that lost its way stays lost; a new one finds what lies behind.
   constexpr std::int64_t kStep = 1024;  // frames: blocks are a few times as long
-  constexpr int kMaxSteps = 500;
-  for (int step = 1; step <= kMaxSteps && read_frames_ + step * kStep < frames(); ++step) {
-    const std::int64_t target = read_frames_ + step * kStep;
+  // Each try may read up to the end of the file, so they lie further and further apart.
+  for (std::int64_t ahead = kStep; read_frames_ + ahead < frames() && !cancelled();
+       ahead += std::max(kStep, ahead / 4)) {
+    const std::int64_t target = read_frames_ + ahead;
     handle_ = std::make_unique<Handle>(file_.get(), name(), OggLink{0, -1});
     if (sf_seek(handle_->sound, target, SEEK_SET) != target) continue;
     silent_frames_ = target - read_frames_;
@@ -159,6 +160,7 @@ int SndfileSource::read(float* interleaved, int max_frames) {
       return got;
     }
     if (pass_over_damage() || open_next_link()) continue;
+    if (cancelled()) return 0;
     at_end_ = true;
     if (frames() > read_frames_) {
       add_damage("ends after " + std::to_string(read_frames_) + " of " + std::to_string(frames()) +

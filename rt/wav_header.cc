@@ -291,8 +291,10 @@ class Container {
     }
     if (bytes > std::uint64_t(std::numeric_limits<std::int64_t>::max()) / 2) return -1;
     // A recording of no length, or one that nobody finished: then nothing says that more follows.
+    constexpr std::uint64_t kMostTags = 1 << 16;  // what is more, behind "no audio", is audio
     const std::uint64_t all = wave64_ ? riff_bytes_ : riff_bytes_ + 8;
-    const bool more = all > std::uint64_t(reader_.position()) &&
+    const auto here = std::uint64_t(reader_.position());
+    const bool more = all > here && all - here <= kMostTags &&
                       (wave64_ || long_sizes_ || !is_stream_size(std::uint32_t(riff_bytes_)));
     return bytes == 0 && !more ? -1 : std::int64_t(bytes);
   }

@@ -143,6 +143,9 @@ void WavSource::refill(int frames) {
   decoded_at_ = 0;
   if (encoding_.adpcm) {
     decoded_ = decode_adpcm(encoding_, std::span(buffer_).first(bytes));
+    if (decoded_.empty() && bytes >= std::size_t(encoding_.adpcm->bytes)) {
+      throw std::runtime_error(name() + ": its ADPCM can't be decoded");  // it isn't the end
+    }
     if (this->frames() >= 0) {
       const std::int64_t most = (this->frames() - decoded_frames_) * channels();
       decoded_.resize(std::size_t(std::min(std::int64_t(decoded_.size()), most)));

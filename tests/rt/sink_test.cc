@@ -217,6 +217,24 @@ TEST(FileSink, MakesItsFoldersAndReplacesAFile) {
   }
 }
 
+TEST(FileSink, AnOlderFileStaysWhereNothingCame) {
+  const TempFolder folder;
+  const auto samples = noise(5000);
+  for (const char* name : {"a.wav", "a.flac", "a.mp3"}) {
+    const std::string path = folder.file(name);
+    {
+      FileSink sink(path, {.rate_hz = 16'000, .channels = 1});
+      sink.write(samples.data(), 5000);
+      sink.finish();
+    }
+    const auto size = std::filesystem::file_size(path);
+    { const FileSink sink(path, {.rate_hz = 16'000, .channels = 1}); }
+    EXPECT_EQ(std::filesystem::file_size(path), size) << name;
+    FileSink(path, {.rate_hz = 16'000, .channels = 1}).finish();  // an end, of nothing
+    EXPECT_LT(std::filesystem::file_size(path), size) << name;
+  }
+}
+
 TEST(FileSink, AnOlderFileStaysUntilTheNewOneIsWhole) {
   const TempFolder folder;
   const std::string path = folder.file("a.wav"), link = folder.file("link.wav");
