@@ -99,7 +99,7 @@ bool begins_like(OutputKind kind, std::string_view head) {
     case OutputKind::kSrt:
       return is_srt(text);
     case OutputKind::kTsv:
-      return start.starts_with("start\tend\ttext");
+      return start.starts_with("start\tend\t");  // then perhaps the channel
     case OutputKind::kVtt:
       return start.starts_with("webvtt");
     default:

@@ -13,9 +13,11 @@ namespace {
 
 constexpr double kFollowSeconds = 0.05;
 constexpr double kFadeSeconds = 0.005;
-constexpr double kOffsetHz = 20.0;    // below is no sound
-constexpr double kFarBelow = 0.0316;  // −15 dB
-constexpr double kNear = 0.126;       // −9 dB
+constexpr double kOffsetHz = 20.0;  // below is no sound
+// Of what the mean has where no channel knows of another: in stereo 15 and 9 dB below one of them.
+constexpr double kFarBelow = 0.0632;  // −12 dB
+constexpr double kNear = 0.252;       // −6 dB
+constexpr double kWanes = 0.126;      // −9 dB of the loudest: another one speaks now
 constexpr double kAudible = 1e-9;     // −90 dBFS
 constexpr double kToldSeconds = 0.5;  // shorter is a moment of wide stereo
 constexpr double kToldShare = 0.02;
@@ -55,7 +57,8 @@ void ChannelMix::mix(const float* interleaved, int frames, MatrixView<float> lan
 /// Or the channel that is heard in its place.
 float ChannelMix::mean(const float* frame) noexcept {
   float sum = 0;
-  double sound = 0;  // of all channels, without offset
+  double unrelated = 0;  // the power of such a mean
+  double sound = 0;      // of all channels, without offset
   int loudest = 0;
   for (int c = 0; c < channels_; ++c) {
     Channel& channel = each_[std::size_t(c)];
@@ -66,20 +69,22 @@ float ChannelMix::mean(const float* frame) noexcept {
     channel.input = sample;
     channel.power += follow_ * (channel.output * channel.output - channel.power);
     sound += channel.output;
+    unrelated += channel.power;
     if (channel.power > each_[std::size_t(loudest)].power) loudest = c;
   }
   begun_ = true;
   sound /= channels_;
+  unrelated /= double(channels_) * channels_;
   mean_power_ += follow_ * (sound * sound - mean_power_);
   const double most = each_[std::size_t(loudest)].power;
-  if (!replaces_ && most > kAudible && mean_power_ < kFarBelow * most) {
+  if (!replaces_ && most > kAudible && mean_power_ < kFarBelow * unrelated) {
     replaces_ = true;
-  } else if (replaces_ && mean_power_ > kNear * most) {
+  } else if (replaces_ && mean_power_ > kNear * unrelated) {
     replaces_ = false;
   }
   if (weight_ == 0) chosen_ = loudest;
   // Another channel may be the loud one by now: over to it, by way of the mean.
-  const bool holds = replaces_ && each_[std::size_t(chosen_)].power >= kNear * most;
+  const bool holds = replaces_ && each_[std::size_t(chosen_)].power >= kWanes * most;
   weight_ = std::clamp(weight_ + (holds ? fade_ : -fade_), 0.0f, 1.0f);
   const float mean = sum / float(channels_);
   if (weight_ == 0) return mean;

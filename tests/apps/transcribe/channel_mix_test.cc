@@ -96,23 +96,29 @@ TEST(ChannelMix, TakesTheLoudestChannelWhereTheyCancel) {
   }
 }
 
-TEST(ChannelMix, GoesOverToTheChannelThatIsTheLoudestNow) {
+TEST(ChannelMix, WhoSpeaksLaterOnAnotherChannelIsHeard) {
   const auto first = voice(2 * kRate), second = voice(2 * kRate, 517), none = times(first, 0);
   const auto joined = [](std::vector<float> a, const std::vector<float>& b) {
     a.insert(a.end(), b.begin(), b.end());
     return a;
   };
-  for (const int others : {4, 6}) {  // the mean of many channels is far below the one that speaks
-    Channels microphones = {joined(first, none), joined(none, second)};
-    for (int i = 0; i < others; ++i) microphones.push_back(joined(none, none));
+  const auto half_power = [](const std::vector<float>& mono, int half) {
+    const auto middle = mono.begin() + std::ptrdiff_t(mono.size() / 2);
+    return half == 0 ? power({mono.begin(), middle}) : power({middle, mono.end()});
+  };
+  for (const int channels : {6, 8}) {  // the mean of so many is far below the one that speaks
+    Channels microphones(std::size_t(channels), joined(none, none));
+    microphones[0] = joined(first, none);
+    microphones[1] = joined(none, second);
     const auto found = mean_of(microphones);
-    const auto half = std::ptrdiff_t(found.size() / 2);
-    EXPECT_GT(power({found.begin() + half, found.end()}), 0.8 * power(second)) << others;
+    const double share = 1.0 / (channels * channels);
+    EXPECT_NEAR(half_power(found, 0), share * power(first), 0.1 * share * power(first));
+    EXPECT_NEAR(half_power(found, 1), share * power(second), 0.1 * share * power(second));
   }
-  const auto opposed =
-      mean_of({joined(first, none), joined(times(first, -1), none), joined(none, second)});
-  const auto half = std::ptrdiff_t(opposed.size() / 2);
-  EXPECT_GT(power({opposed.begin() + half, opposed.end()}), 0.08 * power(second));  // its mean
+  const auto opposed = mean_of({joined(first, none), joined(times(first, -1), none),
+                                joined(none, second), joined(none, times(second, -1))});
+  EXPECT_GT(half_power(opposed, 0), 0.8 * power(first));
+  EXPECT_GT(half_power(opposed, 1), 0.8 * power(second));
 }
 
 TEST(ChannelMix, AnOffsetHidesNothing) {

@@ -32,7 +32,9 @@ std::unique_ptr<LiveTranscriber> scripted(const std::shared_ptr<ScriptedRecognis
                                           const ScriptedRecogniser::Script& script = {}) {
   return std::make_unique<LiveTranscriber>(
       std::make_unique<ScriptedRecogniser>(log, LivePolicy::kLocalAgreement, script),
-      std::make_unique<LoudnessDetector>(), models::whisper::LiveTranscriberOptions{});
+      std::make_unique<LoudnessDetector>(),
+      models::whisper::LiveTranscriberOptions{.policy =
+                                                  models::whisper::LivePolicy::kLocalAgreement});
 }
 
 /// Keeps the final words.
