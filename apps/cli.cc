@@ -141,8 +141,8 @@ int parse_and_run(int argc, char** argv) {
   return kUsage;
 }
 
-/// Where memory runs out in a function that may not throw, as CLI11 has some, there is still a line.
-/// What else ends here is a fault of the program.
+/// Where memory runs out in a function that may not throw, as CLI11 has some, there is still a
+/// line. What else ends here is a fault of the program.
 [[noreturn]] void on_terminate() noexcept {
   try {
     if (std::current_exception()) throw;

@@ -59,9 +59,9 @@ struct MeterEvent {
 struct LiveDelays {
   explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns) {}
 
-  rt::LatencyHistogram queue_wait;   // block's last sample over → taken by the worker
-  rt::LatencyHistogram compute;      // taken → stems handed over, per step: resampling, STFT, model
-  rt::LatencyHistogram reaction;     // block's last sample over → stems; deadline: the model's hop
+  rt::LatencyHistogram queue_wait;  // block's last sample over → taken by the worker
+  rt::LatencyHistogram compute;   // taken → stems handed over, per step: resampling, STFT, model
+  rt::LatencyHistogram reaction;  // block's last sample over → stems; deadline: the model's hop
   rt::LatencyHistogram output_wait;  // handed over → written by the writer
   rt::LatencyHistogram end_to_end;   // oldest sample of a hand-over due → written, all included
 };

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "apps/source_flags.h"
 #include "apps/separate/live_separation.h"
 #include "apps/separate/output_plan.h"
 #include "apps/separate/separation_model.h"
+#include "apps/source_flags.h"
 #include "models/catalog.h"
 #include "models/separator.h"
 #include "rt/source.h"

@@ -23,8 +23,8 @@ struct TranscriptInfo {
 /// And after its last.
 struct TranscriptEnd {
   models::Summary summary;
-  double wall_seconds = 0;  // reading, resampling and writing included
-  bool complete = true;     // false: interrupted, or the input broke
+  double wall_seconds = 0;    // reading, resampling and writing included
+  bool complete = true;       // false: interrupted, or the input broke
   ChannelMix::Level level{};  // of what was heard
 };
 
