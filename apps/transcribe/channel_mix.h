@@ -24,9 +24,9 @@ struct ChannelChoice {
 /// nothing.
 ///
 /// The mean is silent where channels are of opposite phase (L, −L). So its power is followed beside
-/// each channel's (over 50 ms, without offsets), and while it is more than 15 dB below the loudest,
-/// that channel is heard in its place, until the mean is back within 9 dB. One goes over into the
-/// other in 5 ms.
+/// each channel's (over 50 ms, without offsets), and while it is more than 12 dB below that of
+/// channels that know nothing of each other, the loudest is heard in its place, until the mean is
+/// back within 6 dB, or another channel is 9 dB louder. One goes over into the other in 5 ms.
 class ChannelMix {
  public:
   /// Throws std::runtime_error, with `who` in one line, if there is no channel `choice.only`.
