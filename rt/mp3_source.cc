@@ -19,6 +19,8 @@ namespace {
 constexpr int kLookedThrough = 4096;  // bytes before the first frame: more than the longest frame
 constexpr int kFramesInRow = 3;       // that show that it is MPEG audio and no accident
 constexpr int kMaxErrorsInRow = 1000;
+constexpr std::size_t kReadAhead = 1
+                                   << 16;  // bytes: looking for a frame, the decoder asks for each
 constexpr std::int64_t kForgivenFrames = 3 * 1152;  // encoders count their first frame or don't
 
 /// As many bytes as there are.
@@ -78,8 +80,21 @@ bool frames_in_row(int file, std::int64_t position) {
   return true;
 }
 
-/// Behind all ID3v2 tags.
-std::int64_t after_tags(int file) {
+/// What lies between the frames of healthy files.
+bool is_tag(std::span<const unsigned char> bytes) {
+  for (const char* name : {"ID3", "TAG", "APETAGEX", "LYRICSBEGIN"}) {
+    const std::size_t length = std::strlen(name);
+    if (bytes.size() >= length && std::memcmp(bytes.data(), name, length) == 0) return true;
+  }
+  return false;
+}
+
+/// Then the decoder doesn't guess a length from the size.
+off_t cannot_seek(void*, off_t, int) { return -1; }
+
+}  // namespace
+
+std::int64_t after_id3_tags(int file) {
   std::int64_t position = 0;
   for (;;) {
     std::array<unsigned char, 10> tag;
@@ -90,31 +105,8 @@ std::int64_t after_tags(int file) {
   }
 }
 
-/// What lies between the frames of healthy files.
-bool is_tag(std::span<const unsigned char> bytes) {
-  for (const char* name : {"ID3", "TAG", "APETAGEX", "LYRICSBEGIN"}) {
-    const std::size_t length = std::strlen(name);
-    if (bytes.size() >= length && std::memcmp(bytes.data(), name, length) == 0) return true;
-  }
-  return false;
-}
-
-ssize_t read_file(void* self, void* out, std::size_t bytes) {
-  const int file = static_cast<const Descriptor*>(self)->get();
-  ssize_t got = 0;
-  do {
-    got = ::read(file, out, bytes);
-  } while (got < 0 && errno == EINTR);
-  return got;
-}
-
-/// Then the decoder doesn't guess a length from the size.
-off_t cannot_seek(void*, off_t, int) { return -1; }
-
-}  // namespace
-
 bool is_mpeg_audio(int file) {
-  const std::int64_t start = after_tags(file);
+  const std::int64_t start = after_id3_tags(file);
   std::vector<unsigned char> bytes(kLookedThrough);
   bytes.resize(read_at(file, start, bytes));
   for (std::size_t i = 0; i + 4 <= bytes.size(); ++i) {
@@ -131,6 +123,7 @@ Mp3Source::Mp3Source(Descriptor file, const std::string& name, const Interrupt* 
                                                                    mpg123_delete);
   const auto check = [&](int result) {
     if (result == MPG123_OK) return;
+    if (was_cut()) throw Interrupted(name + ": interrupted before any audio came");
     throw std::runtime_error(
         name + ": expected MPEG audio, found: " +
         mpg123_plain_strerror(decoder ? mpg123_errcode(decoder.get()) : error));
@@ -140,8 +133,8 @@ Mp3Source::Mp3Source(Descriptor file, const std::string& name, const Interrupt* 
   check(mpg123_param(d, MPG123_ADD_FLAGS,
                      MPG123_QUIET | MPG123_FORCE_FLOAT | MPG123_SKIP_ID3V2 | MPG123_GAPLESS, 0));
   check(mpg123_param(d, MPG123_RESYNC_LIMIT, -1, 0));  // on to the end of the file
-  check(mpg123_replace_reader_handle(d, read_file, cannot_seek, nullptr));
-  check(mpg123_open_handle(d, const_cast<Descriptor*>(&file_)));
+  check(mpg123_replace_reader_handle(d, read_ahead, cannot_seek, nullptr));
+  check(mpg123_open_handle(d, this));
   int channels = 0;
   int encoding = 0;
   check(mpg123_getformat(d, &native_rate_hz_, &channels, &encoding));
@@ -157,6 +150,24 @@ Mp3Source::Mp3Source(Descriptor file, const std::string& name, const Interrupt* 
 }
 
 Mp3Source::~Mp3Source() { mpg123_delete(decoder_); }
+
+ssize_t Mp3Source::read_ahead(void* self, void* out, std::size_t bytes) {
+  auto& source = *static_cast<Mp3Source*>(self);
+  if (source.ahead_.empty()) {
+    if (source.cancelled()) return 0;  // it may look for a frame up to the end of the file
+    source.buffer_.resize(kReadAhead);
+    ssize_t got = 0;
+    do {
+      got = ::read(source.file_.get(), source.buffer_.data(), source.buffer_.size());
+    } while (got < 0 && errno == EINTR);
+    if (got <= 0) return got;
+    source.ahead_ = std::span(source.buffer_).first(std::size_t(got));
+  }
+  bytes = std::min(bytes, source.ahead_.size());
+  std::memcpy(out, source.ahead_.data(), bytes);
+  source.ahead_ = source.ahead_.subspan(bytes);
+  return ssize_t(bytes);
+}
 
 std::string Mp3Source::time() const {
   std::array<char, 32> text;
@@ -184,6 +195,7 @@ void Mp3Source::look_for_a_gap() {
 }
 
 void Mp3Source::finish() {
+  if (was_cut()) return;
   at_end_ = true;
   if (frames() >= 0 && decoded_frames_ + kForgivenFrames < frames()) {
     add_damage("ends after " + std::to_string(decoded_frames_) + " of " + std::to_string(frames()) +

@@ -43,9 +43,10 @@ std::optional<Page> page_at(int file, std::int64_t position) {
 }
 
 /// The next place from `position` on where a page may begin; `end` if there is none.
-std::int64_t find_page(int file, std::int64_t position, std::int64_t end) {
-  std::array<char, 4096> bytes;
-  while (position < end) {
+std::int64_t find_page(int file, std::int64_t position, std::int64_t end,
+                       const std::function<bool()>& cancelled) {
+  std::array<char, 65'536> bytes;
+  while (position < end && !cancelled()) {
     const ssize_t got = pread(file, bytes.data(), bytes.size(), off_t(position));
     if (got < 4) return end;
     const auto* found = std::search(bytes.data(), bytes.data() + got, &"OggS"[0], &"OggS"[4]);
@@ -57,18 +58,18 @@ std::int64_t find_page(int file, std::int64_t position, std::int64_t end) {
 
 }  // namespace
 
-OggPages find_ogg_pages(int file) {
+OggPages find_ogg_pages(int file, const std::function<bool()>& cancelled) {
   OggPages pages;
   const std::int64_t size = lseek(file, 0, SEEK_END);
   lseek(file, 0, SEEK_SET);
   std::map<std::uint32_t, std::uint32_t> next;  // page numbers of the streams that have not ended
   bool in_audio = true;                         // behind the pages with which a link begins
   std::int64_t position = 0;
-  while (position < size) {
+  while (position < size && !cancelled()) {
     const auto page = page_at(file, position);
     if (!page) {
-      const std::int64_t found = find_page(file, position + 1, size);
-      pages.passed_bytes += found - position;
+      const std::int64_t found = find_page(file, position + 1, size, cancelled);
+      if (found < size) pages.passed_bytes += found - position;
       position = found;
       continue;
     }

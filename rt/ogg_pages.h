@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace runnel::rt {
@@ -15,11 +16,12 @@ struct OggLink {
 struct OggPages {
   std::vector<OggLink> links;
   bool has_end = true;            // the last link's streams were ended, and no page is cut
-  std::int64_t passed_bytes = 0;  // between pages: damage
+  std::int64_t passed_bytes = 0;  // between pages: damage; tags behind the last one are not
   std::int64_t missing_pages = 0;
 };
 
-/// Walks over the headers of all pages. Doesn't move the position of `file`.
-OggPages find_ogg_pages(int file);
+/// Walks over the headers of all pages, until `cancelled` says true. Doesn't move the position of
+/// `file`.
+OggPages find_ogg_pages(int file, const std::function<bool()>& cancelled);
 
 }  // namespace runnel::rt

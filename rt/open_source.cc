@@ -40,12 +40,14 @@ Kind kind_of(int file) {
   if (is_wav_header(std::span(first).first(std::size_t(std::max<ssize_t>(got, 0))))) {
     return Kind::kWav;
   }
+  std::array<std::byte, 12> inner{};
+  const ssize_t rest = pread(file, inner.data(), inner.size(), off_t(after_id3_tags(file)));
   const auto has = [&](std::size_t at, const char* text) {
-    return std::memcmp(first.data() + at, text, 4) == 0;
+    return rest > 0 && std::memcmp(inner.data() + at, text, 4) == 0;
   };
-  // Containers that may hold such frames.
+  // Containers that may hold such frames, perhaps behind a tag.
   if (has(0, "OggS") || has(0, "fLaC") || has(0, "RIFF") || has(4, "ftyp") ||
-      has(0, "\x1A\x45\xDF\xA3") || std::memcmp(first.data(), "\0\0\1", 3) == 0) {  // MPEG-PS
+      has(0, "\x1A\x45\xDF\xA3") || std::memcmp(inner.data(), "\0\0\1", 3) == 0) {  // MPEG-PS
     return Kind::kOther;
   }
   if (is_mpeg_audio(file)) return Kind::kMpegAudio;
@@ -68,6 +70,8 @@ bool starts_at_16_bit(AudioSource& source) {
       if (got == 0) break;
       left -= got;
     }
+  } catch (const Interrupted&) {
+    throw;
   } catch (const std::exception&) {  // who reads it for its samples will meet it
   }
   return source.scale().is_16_bit();
@@ -99,6 +103,8 @@ std::unique_ptr<AudioSource> open_file(Descriptor file, const std::string& path,
   if (kind == Kind::kWav) {
     try {
       return std::make_unique<WavSource>(std::move(file), PipeFormat{}, path, stop);
+    } catch (const Interrupted&) {
+      throw;
     } catch (const std::runtime_error& error) {
       refusal = error.what();
       file = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -107,6 +113,8 @@ std::unique_ptr<AudioSource> open_file(Descriptor file, const std::string& path,
   if (kind != Kind::kMpegSync) {
     try {
       return std::make_unique<SndfileSource>(std::move(file), path, stop);
+    } catch (const Interrupted&) {
+      throw;
     } catch (const std::runtime_error&) {
     }
   }
@@ -124,7 +132,13 @@ std::unique_ptr<AudioSource> open_file(Descriptor file, const std::string& path,
 
 std::unique_ptr<AudioSource> open_source(const std::string& path, const SourceOptions& options,
                                          const Interrupt* stop) {
+  const auto refuse_track = [&](const std::string& name) {
+    if (options.audio_track == 1) return;
+    fail(name, "expected a file, of which audio track " + std::to_string(options.audio_track) +
+                   " can be taken, found a pipe, which holds one");
+  };
   if (path == "-" || (path == "/dev/stdin" && is_pipe(path))) {
+    refuse_track("standard input");
     refuse_terminal(STDIN_FILENO, "standard input");
     return std::make_unique<WavSource>(STDIN_FILENO, options.pipe, "standard input", stop);
   }
@@ -149,6 +163,7 @@ std::unique_ptr<AudioSource> open_source(const std::string& path, const SourceOp
     }
     return source;
   }
+  refuse_track(path);
   refuse_terminal(file.get(), path);
   return std::make_unique<WavSource>(std::move(file), options.pipe, path, stop);
 }

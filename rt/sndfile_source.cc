@@ -25,13 +25,16 @@ std::string one_line(std::string text) {
 
 /// libsndfile on a file, or on one link of it.
 struct SndfileSource::Handle {
-  /// `link.end` < 0: the whole file, by its name, which says what some of them are.
-  Handle(int descriptor, const std::string& path, OggLink part) : file(descriptor), link(part) {
+  /// `part.end` < 0: the whole file, by its name, which says what some of them are; a stop then
+  /// ends no read.
+  Handle(SndfileSource& owner, OggLink part) : source(owner), link(part) {
+    const std::string& path = source.name();
     SF_VIRTUAL_IO access = {&Handle::size, &Handle::seek, &Handle::read, &Handle::write,
                             &Handle::tell};
     sound = link.end < 0 ? sf_open(path.c_str(), SFM_READ, &info)
                          : sf_open_virtual(&access, SFM_READ, &info, this);
     if (sound == nullptr) {
+      if (source.was_cut()) throw Interrupted(path + ": interrupted before any audio came");
       throw std::runtime_error(path + ": expected an audio file, found something else: " +
                                one_line(sf_strerror(nullptr)));
     }
@@ -57,15 +60,17 @@ struct SndfileSource::Handle {
   }
   static sf_count_t read(void* out, sf_count_t count, void* self) {
     auto& h = *static_cast<Handle*>(self);
+    if (h.source.cancelled()) return 0;  // it may look for a frame up to the end of the file
     count = std::clamp<sf_count_t>(count, 0, size(self) - h.at);
-    const ssize_t got = pread(h.file, out, std::size_t(count), off_t(h.link.begin + h.at));
+    const ssize_t got =
+        pread(h.source.file_.get(), out, std::size_t(count), off_t(h.link.begin + h.at));
     h.at += std::max<ssize_t>(got, 0);
     return std::max<ssize_t>(got, 0);
   }
   static sf_count_t write(const void*, sf_count_t, void*) { return 0; }
   static sf_count_t tell(void* self) { return static_cast<Handle*>(self)->at; }
 
-  const int file;
+  SndfileSource& source;
   const OggLink link;
   sf_count_t at = 0;
   SF_INFO info{};
@@ -75,11 +80,15 @@ struct SndfileSource::Handle {
 SndfileSource::SndfileSource(Descriptor file, const std::string& path, const Interrupt* stop)
     : AudioSource({.name = path}, stop), file_(std::move(file)) {
   std::array<char, 4> first{};
-  const bool is_ogg = pread(file_.get(), first.data(), first.size(), 0) == ssize_t(first.size()) &&
-                      std::memcmp(first.data(), "OggS", first.size()) == 0;
+  const ssize_t got = pread(file_.get(), first.data(), first.size(), 0);
+  const auto starts_with = [&](const char* letters) {
+    return got == ssize_t(first.size()) && std::memcmp(first.data(), letters, first.size()) == 0;
+  };
+  const bool is_ogg = starts_with("OggS");
   if (is_ogg) look_at_ogg_pages();
   const bool has_links = links_.size() > 1;
-  handle_ = std::make_unique<Handle>(file_.get(), path, has_links ? links_[0] : OggLink{0, -1});
+  if (is_ogg || starts_with("fLaC")) whole_.end = lseek(file_.get(), 0, SEEK_END);
+  handle_ = std::make_unique<Handle>(*this, has_links ? links_[0] : whole_);
   const SF_INFO& info = handle_->info;
   format_.rate_hz = info.samplerate;
   format_.channels = info.channels;
@@ -91,7 +100,8 @@ SndfileSource::SndfileSource(Descriptor file, const std::string& path, const Int
 SndfileSource::~SndfileSource() = default;
 
 void SndfileSource::look_at_ogg_pages() {
-  OggPages pages = find_ogg_pages(file_.get());
+  OggPages pages = find_ogg_pages(file_.get(), [this] { return cancelled(); });
+  if (was_cut()) throw Interrupted(name() + ": interrupted before any audio came");
   links_ = std::move(pages.links);
   if (pages.missing_pages > 0 || pages.passed_bytes > 0) {
     add_damage("damaged: " + std::to_string(pages.missing_pages) + " pages are missing and " +
@@ -108,7 +118,9 @@ bool SndfileSource::open_next_link() {
            ", and what follows, was left out: ";
   };
   try {
-    handle_ = std::make_unique<Handle>(file_.get(), name(), links_[link_]);
+    handle_ = std::make_unique<Handle>(*this, links_[link_]);
+  } catch (const Interrupted&) {
+    throw;
   } catch (const std::exception& error) {
     add_damage(where() + one_line(sf_strerror(nullptr)));
     return false;
@@ -130,7 +142,7 @@ bool SndfileSource::pass_over_damage() {
   for (std::int64_t ahead = kStep; read_frames_ + ahead < frames() && !cancelled();
        ahead += std::max(kStep, ahead / 4)) {
     const std::int64_t target = read_frames_ + ahead;
-    handle_ = std::make_unique<Handle>(file_.get(), name(), OggLink{0, -1});
+    handle_ = std::make_unique<Handle>(*this, whole_);
     if (sf_seek(handle_->sound, target, SEEK_SET) != target) continue;
     silent_frames_ = target - read_frames_;
     return true;
@@ -151,7 +163,7 @@ int SndfileSource::read(float* interleaved, int max_frames) {
     const int error = sf_error(handle_->sound);
     repair(interleaved, std::int64_t(got) * channels());
     read_frames_ += got;
-    if (error != SF_ERR_NO_ERROR) {
+    if (error != SF_ERR_NO_ERROR && !was_cut()) {
       add_damage("damaged after " + std::to_string(read_frames_) +
                  " frames: " + one_line(sf_error_number(error)));
     }
@@ -159,7 +171,10 @@ int SndfileSource::read(float* interleaved, int max_frames) {
       errors_in_row_ = 0;
       return got;
     }
-    if (pass_over_damage() || open_next_link()) continue;
+    try {
+      if (pass_over_damage() || open_next_link()) continue;
+    } catch (const Interrupted&) {
+    }
     if (cancelled()) return 0;
     at_end_ = true;
     if (frames() > read_frames_) {

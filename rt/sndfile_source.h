@@ -15,7 +15,8 @@ namespace runnel::rt {
 /// Goes on behind damaged parts, and through all links of a chained Ogg file.
 class SndfileSource : public AudioSource {
  public:
-  /// Throws std::runtime_error in one line.
+  /// Throws std::runtime_error in one line; Interrupted if `stop` is requested before its format
+  /// is known.
   SndfileSource(Descriptor file, const std::string& path, const Interrupt* stop = nullptr);
   ~SndfileSource() override;
 
@@ -24,15 +25,16 @@ class SndfileSource : public AudioSource {
  private:
   struct Handle;
 
-  /// False if there is no other link, or none that fits.
+  /// False if there is no other link, or none that fits. Both throw Interrupted.
   bool open_next_link();
   void look_at_ogg_pages();
   /// After an error: whether it is worth to read on.
   bool pass_over_damage();
 
   const Descriptor file_;
-  std::vector<OggLink> links_;  // Ogg only
-  std::size_t link_ = 0;        // that is open
+  OggLink whole_{.begin = 0, .end = -1};  // the end: see Handle
+  std::vector<OggLink> links_;            // Ogg only
+  std::size_t link_ = 0;                  // that is open
   std::unique_ptr<Handle> handle_;
   std::int64_t read_frames_ = 0;
   int errors_in_row_ = 0;
