@@ -82,4 +82,9 @@ std::vector<float> decode_adpcm(const WavFormat& format, std::span<const std::by
   return samples;
 }
 
+bool can_decode_adpcm(const WavFormat& format) {
+  const std::vector<std::byte> silence(std::size_t(format.adpcm->bytes));
+  return !decode_adpcm(format, silence).empty();
+}
+
 }  // namespace runnel::rt

@@ -14,4 +14,7 @@ namespace runnel::rt {
 /// Blocks don't depend on each other.
 std::vector<float> decode_adpcm(const WavFormat& format, std::span<const std::byte> blocks);
 
+/// Whether libsndfile takes blocks of this shape.
+bool can_decode_adpcm(const WavFormat& format);
+
 }  // namespace runnel::rt

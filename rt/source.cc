@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <array>
+#include <cstdio>
+
 #include "engine/clean_samples.h"
 
 namespace runnel::rt {
@@ -10,7 +13,9 @@ std::string AudioSource::warning() const {
   std::string text = damage_;
   const auto add = [&](const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
   if (bad_samples_ > 0) add(bad_samples_text(bad_samples_));
-  const std::string peak = std::to_string(int(scale_.peak()));
+  std::array<char, 32> peak_text{};  // of any float, also an infinite one
+  std::snprintf(peak_text.data(), peak_text.size(), "%.6g", double(scale_.peak()));
+  const std::string peak = peak_text.data();
   if (gain_ != 1) {
     add("floats at the scale of 16-bit samples (peak " + peak + ") were divided by 32768");
   } else if (scale_.is_16_bit()) {

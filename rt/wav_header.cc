@@ -227,7 +227,8 @@ WavFormat parse_fmt(std::span<const std::byte> bytes, const HeaderReader& reader
 /// The chunks of one of the containers, up to the audio.
 class Container {
  public:
-  explicit Container(HeaderReader& reader) : reader_(reader) {
+  Container(HeaderReader& reader, std::int64_t file_bytes)
+      : reader_(reader), file_bytes_(file_bytes) {
     std::array<std::byte, 12> first;
     reader_.exactly(first, "the RIFF header");
     const std::span<const std::byte> magic = std::span(first).first(4);
@@ -286,13 +287,13 @@ class Container {
     std::uint64_t bytes = data.bytes;
     if (long_sizes_ && bytes == kUnknownSize) {
       bytes = long_data_bytes_;
-    } else if (!wave64_ && is_stream_size(std::uint32_t(bytes))) {
+    } else if (!wave64_ && !is_shown_by_the_file(bytes) && is_stream_size(std::uint32_t(bytes))) {
       return -1;
     }
     if (bytes > std::uint64_t(std::numeric_limits<std::int64_t>::max()) / 2) return -1;
     // A recording of no length, or one that nobody finished: then nothing says that more follows.
     constexpr std::uint64_t kMostTags = 1 << 16;  // what is more, behind "no audio", is audio
-    const std::uint64_t all = wave64_ ? riff_bytes_ : riff_bytes_ + 8;
+    const std::uint64_t all = whole_bytes();
     const auto here = std::uint64_t(reader_.position());
     const bool more = all > here && all - here <= kMostTags &&
                       (wave64_ || long_sizes_ || !is_stream_size(std::uint32_t(riff_bytes_)));
@@ -300,7 +301,18 @@ class Container {
   }
 
  private:
+  std::uint64_t whole_bytes() const { return wave64_ ? riff_bytes_ : riff_bytes_ + 8; }
+  /// Whether RIFF's size is the file's, and data of so many bytes fits in. Some don't count the
+  /// byte that makes the size even.
+  bool is_shown_by_the_file(std::uint64_t data_bytes) const {
+    const std::uint64_t all = whole_bytes();
+    return file_bytes_ >= 0 && all <= std::uint64_t(file_bytes_) + 1 &&
+           all + 1 >= std::uint64_t(file_bytes_) &&
+           std::uint64_t(reader_.position()) + data_bytes <= all + 1;
+  }
+
   HeaderReader& reader_;
+  const std::int64_t file_bytes_;  // −1: unknown
   bool long_sizes_ = false;
   bool wave64_ = false;
   std::uint64_t riff_bytes_ = 0;
@@ -327,9 +339,10 @@ std::int64_t WavFormat::frames() const noexcept {
   return adpcm && fits ? fact_frames : most;
 }
 
-WavFormat read_wav_header(const ByteReader& read, const std::string& name) {
+WavFormat read_wav_header(const ByteReader& read, const std::string& name,
+                          std::int64_t file_bytes) {
   HeaderReader reader(read, name);
-  Container container(reader);
+  Container container(reader, file_bytes);
   std::optional<WavFormat> format;
   std::int64_t fact_frames = 0;
   for (;;) {

@@ -48,9 +48,11 @@ bool is_wav_header(std::span<const std::byte> first) noexcept;
 
 /// Reads RIFF, RIFX, RF64, BW64 or Sony Wave64 up to the first byte of audio. Other chunks are
 /// skipped. Sizes that nobody could know when the header was written mean until the end: 0, and
-/// what recorders write into pipes. Memory is constant. Throws std::runtime_error in one line that
-/// starts with `name`.
-WavFormat read_wav_header(const ByteReader& read, const std::string& name);
+/// what recorders write into pipes, unless `file_bytes`, the size of the whole where it is known,
+/// shows that they are true. Memory is constant. Throws std::runtime_error in one line that starts
+/// with `name`.
+WavFormat read_wav_header(const ByteReader& read, const std::string& name,
+                          std::int64_t file_bytes = -1);
 
 /// A header of the same length for any `data_bytes`, so that it can be rewritten in place: RIFF up
 /// to 4 GiB, RF64 beyond, and 0xFFFFFFFF sizes for −1 (a stream).

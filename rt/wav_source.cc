@@ -30,16 +30,20 @@ std::int64_t bytes_to_come(int descriptor) {
   return position < 0 ? -1 : std::max<std::int64_t>(status.st_size - position, 0);
 }
 
-/// True where bytes hold 24 bits at the upper end of each 32, false at the lower end (arecord's
-/// S24_LE), nothing in silence.
-std::optional<bool> is_left_justified(std::span<const std::byte> bytes) {
-  bool silent = true;
+constexpr std::int64_t kLookedThrough = 64 << 20;  // bytes of a file, for where its 24 bits lie
+
+/// True where bytes hold 24 bits at the upper end of each 32: the uppermost byte then is more than
+/// a sign. False at the lower end (arecord's S24_LE): the lowest one then is not 0. Nothing where
+/// the samples tell neither: silence, or what is faint at the upper or of 16 bits at the lower end.
+std::optional<bool> is_left_justified(std::span<const std::byte> bytes, bool big_endian) {
   for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) {
-    if (bytes[i] != std::byte{0}) return false;
-    silent = silent && bytes[i + 1] == std::byte{0} && bytes[i + 2] == std::byte{0};
+    const auto byte = [&](std::size_t n) { return bytes[i + (big_endian ? 3 - n : n)]; };
+    if (byte(0) != std::byte{0}) return false;
+    const std::byte sign =
+        (byte(2) & std::byte{0x80}) != std::byte{0} ? std::byte{0xFF} : std::byte{0};
+    if (byte(3) != sign) return true;
   }
-  if (silent) return std::nullopt;
-  return true;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -65,7 +69,14 @@ WavSource::WavSource(int descriptor, const PipeFormat& format, const std::string
         if (was_cut()) throw Interrupted(this->name() + ": interrupted before any audio came");
         return got;
       },
-      name);
+      name, bytes_to_come(descriptor));
+  if (encoding_.adpcm && !can_decode_adpcm(encoding_)) {
+    throw std::runtime_error(
+        name + ": expected ADPCM of 1 or 2 channels in blocks of at most 65535 frames, found " +
+        std::to_string(encoding_.channels) + " channels in blocks of " +
+        std::to_string(encoding_.adpcm->frames) + " frames (" +
+        std::to_string(encoding_.adpcm->bytes) + " bytes)");
+  }
   format_.rate_hz = encoding_.rate_hz;
   format_.channels = encoding_.channels;
   format_.is_float = is_float_format(encoding_.samples);
@@ -73,6 +84,28 @@ WavSource::WavSource(int descriptor, const PipeFormat& format, const std::string
   // Where the header doesn't know it, the size of a file does.
   if (bytes_left_ < 0) encoding_.data_bytes = bytes_to_come(descriptor);
   format_.frames = encoding_.frames();
+  if (encoding_.samples == SampleFormat::kInt24In32) look_for_24_bits();
+}
+
+void WavSource::look_for_24_bits() {
+  if (bytes_to_come(descriptor_) < 0) return;  // a pipe: what comes decides
+  std::int64_t position = lseek(descriptor_, 0, SEEK_CUR);
+  const std::int64_t end = position + std::min(encoding_.data_bytes, kLookedThrough);
+  std::vector<std::byte> bytes(1 << 16);  // whole samples
+  while (!settled_ && position < end && !cancelled()) {
+    const auto wanted =
+        std::size_t(std::min<std::int64_t>(end - position, std::int64_t(bytes.size())));
+    const ssize_t got = pread(descriptor_, bytes.data(), wanted, off_t(position));
+    if (got < 4) return;
+    settle_24_bits(std::span(bytes).first(std::size_t(got)), encoding_.big_endian);
+    position += got - got % 4;
+  }
+}
+
+void WavSource::settle_24_bits(std::span<const std::byte> bytes, bool big_endian) {
+  const auto left = is_left_justified(bytes, big_endian);
+  settled_ = left.has_value();
+  if (left.value_or(false)) encoding_.samples = SampleFormat::kInt32;
 }
 
 void WavSource::cancel() noexcept {
@@ -119,9 +152,7 @@ void WavSource::decode(std::size_t bytes) {
     }
   }
   if (encoding_.samples == SampleFormat::kInt24In32 && !settled_) {
-    const auto left = is_left_justified(std::span(buffer_).first(bytes));
-    settled_ = left.has_value();
-    if (left.value_or(false)) encoding_.samples = SampleFormat::kInt32;
+    settle_24_bits(std::span(buffer_).first(bytes), false);
   }
   decoded_.resize(bytes / sample_bytes);
   decode_samples(encoding_.samples, buffer_.data(), decoded_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,9 @@ class WavSource : public AudioSource {
   /// Brings at least `frames` more into decoded_; fewer only at the end.
   void refill(int frames);
   void decode(std::size_t bytes);
+  /// Where the 24 bits of 32 lie: from what is to come of a file, without reading it.
+  void look_for_24_bits();
+  void settle_24_bits(std::span<const std::byte> bytes, bool big_endian);
   /// `rest`: bytes behind the last frame.
   void tell_the_end(std::size_t rest);
 

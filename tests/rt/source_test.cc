@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sndfile.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -11,6 +12,7 @@
 #include <limits>
 #include <thread>
 
+#include "rt/child_process.h"
 #include "rt/clock.h"
 #include "rt/wav_source.h"
 #include "tests/rt/test_audio.h"
@@ -171,6 +173,44 @@ TEST(OpenSource, ReplacesAndCountsWhatIsNotANumber) {
   EXPECT_EQ(source.bad_samples(), 3);
   EXPECT_TRUE(is_one_line(source.warning()));
   EXPECT_NE(source.warning().find("3 samples"), std::string::npos);
+}
+
+TEST(OpenSource, TellsAnInfinitePeakOfFloats) {
+  const TempFolder folder;
+  const std::string path = folder.file("a.wav");
+  std::vector<float> samples(11 * 8000, 20'000.0F);
+  samples.back() = std::numeric_limits<float>::infinity();
+  ASSERT_TRUE(write_file(path, SF_FORMAT_WAV | SF_FORMAT_FLOAT, 8000, 1, samples));
+  const auto source = open_source(path);
+  read_all(*source);
+  EXPECT_NE(source->warning().find("(peak inf) were divided"), std::string::npos)
+      << source->warning();
+}
+
+TEST(OpenSource, AProgramStreamIsNoMp3) {
+  const TempFolder folder;
+  const std::string path = folder.file("a.mpg");
+  for (const char* codec : {"mp2", "pcm_s16be"}) {  // PCM lies in a private stream, as on DVDs
+    ChildProcess ffmpeg({"ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-f", "lavfi", "-i",
+                         "sine=frequency=440:sample_rate=48000:duration=1", "-c:a", codec, "-f",
+                         "vob", path});
+    const ChildProcess::Result result = ffmpeg.wait();
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto source = open_source(path);
+    EXPECT_NEAR(double(read_all(*source).size()), 48'000, 2000);
+    EXPECT_EQ(source->warning(), "") << codec;
+  }
+}
+
+TEST(OpenSource, APipeHasNoSecondTrack) {
+  const TempFolder folder;
+  const std::string path = folder.file("pipe");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  for (const std::string& name : {std::string("-"), path}) {
+    const std::string error = error_of([&] { open_source(name, {.audio_track = 2}); });
+    EXPECT_TRUE(is_one_line(error));
+    EXPECT_NE(error.find("audio track 2"), std::string::npos) << error;
+  }
 }
 
 TEST(OpenSource, GivesWhatIsThereOfADamagedFile) {

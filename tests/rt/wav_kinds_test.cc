@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <limits>
 #include <thread>
@@ -41,6 +42,7 @@ Heard hear(AudioSource& source) {
 Heard hear_file(const std::string& path) { return hear(*open_source(path)); }
 
 Heard hear_pipe(std::span<const std::byte> bytes) {
+  std::signal(SIGPIPE, SIG_IGN);  // a refusal leaves the rest unread
   std::array<int, 2> ends{};
   if (pipe(ends.data()) != 0) throw std::runtime_error("no pipe");
   std::thread writer([&] {
@@ -233,6 +235,22 @@ TEST(WavSizes, ABytePaddingAStreamIsNoPartOfAFrame) {
   expect_heard(wav, {0.5F}, "", "padded");
 }
 
+TEST(WavSizes, ThatAFileShowsToBeTrueAreNoneOfAStream) {
+  const TempFolder folder;
+  const std::string path = folder.file("a.wav");
+  const std::uint32_t kTagBytes = 64;
+  for (const std::uint32_t size : {0x7FFF0000U, 0xFFFF0000U}) {
+    const std::uint32_t all = 44 + size + kTagBytes;
+    for (const int off : {-1, 0, 1}) {
+      write_bytes(path, Wav().riff(all - 8 + std::uint32_t(off)).fmt(1, 1, 16, 2).data(size).bytes);
+      std::filesystem::resize_file(path, all);  // a hole
+      EXPECT_EQ(open_source(path)->frames(), size / 2) << off;
+    }
+    std::filesystem::resize_file(path, 44 + 1000);
+    EXPECT_EQ(open_source(path)->frames(), 500) << "of a pipe";
+  }
+}
+
 TEST(WavFormats, ABlockAlignOfZeroIsPassedOver) {
   expect_heard(Wav().riff(0).fmt(1, 1, 16, 0).data(0).int16s(100), eighths(100), "", "align 0");
 }
@@ -254,6 +272,45 @@ TEST(WavFormats, TwentyFourBitsLieAtEitherEndOfThirtyTwo) {
   expect_heard(upper, samples, "", "24 valid bits");
   expect_heard(arecord, samples, "", "arecord");
   expect_heard(other, samples, "", "at the upper end");
+}
+
+TEST(WavFormats, TwentyFourBitsAreFoundBehindAQuietBeginning) {
+  // At the upper end faint, at the lower end of 16 bits: the same bytes until it becomes loud.
+  Wav upper = Wav().riff(0).fmt(1, 1, 24, 4).data(0);
+  Wav lower = upper;
+  std::vector<float> quiet, loud;
+  for (int i = 0; i < 3000; ++i) {
+    const std::int64_t value = i < 2000 ? 0 : (i % 7 - 3) * 512;
+    upper.number(std::uint64_t(value) << 8, 4);
+    lower.number(std::uint64_t(value) << 8, 4);
+    quiet.push_back(float(value) / 8388608.0F);
+    loud.push_back(float(value) / 32768.0F);
+  }
+  upper.number(std::uint64_t(0x400000) << 8, 4);
+  quiet.push_back(0.5F);
+  lower.number(0x400001, 4);
+  loud.push_back(float(0x400001) / 8388608.0F);
+  const TempFolder folder;
+  write_bytes(folder.file("upper.wav"), upper.bytes);
+  write_bytes(folder.file("lower.wav"), lower.bytes);
+  EXPECT_EQ(hear_file(folder.file("upper.wav")).samples, quiet);
+  EXPECT_EQ(hear_file(folder.file("lower.wav")).samples, loud);
+  EXPECT_EQ(hear_pipe(lower.bytes).samples, loud);
+}
+
+TEST(WavFormats, AdpcmThatNobodyDecodesIsRefusedAtItsHeader) {
+  for (const auto& [tag, channels, align] :
+       {std::array{0x11, 3, 36}, std::array{2, 4, 256}, std::array{0x11, 1, 40'000}}) {
+    const Heard heard =
+        hear_pipe(Wav().riff(0).fmt(tag, channels, 4, align).data(0).int16s(30'000).bytes);
+    EXPECT_TRUE(heard.samples.empty());
+    EXPECT_TRUE(testing::is_one_line(heard.warning));
+    EXPECT_NE(heard.warning.find("expected ADPCM of 1 or 2 channels"), std::string::npos)
+        << heard.warning;
+    EXPECT_NE(heard.warning.find(std::to_string(channels) + " channels in blocks of"),
+              std::string::npos)
+        << heard.warning;
+  }
 }
 
 TEST(WavFormats, AmbisonicSubFormatsAreOrdinarySamples) {
