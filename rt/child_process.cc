@@ -4,14 +4,19 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <span>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
+
+#include "rt/descriptor.h"
 
 extern char** environ;
 
@@ -49,9 +54,23 @@ bool read_some(int descriptor, std::string& text) {
   return count > 0;
 }
 
+/// Waits for one of `ends`. False if one of `stops` is requested.
+bool wait_for(std::span<pollfd> ends, int timeout_ms,
+              std::initializer_list<const Interrupt*> stops) {
+  std::vector<pollfd> all(ends.begin(), ends.end());  // poll passes over −1
+  for (const Interrupt* stop : stops) {
+    all.push_back({.fd = stop ? stop->descriptor() : -1, .events = POLLIN, .revents = 0});
+  }
+  if (poll(all.data(), all.size(), timeout_ms) <= 0) return true;
+  std::copy_n(all.begin(), ends.size(), ends.begin());
+  return std::all_of(all.begin() + std::ptrdiff_t(ends.size()), all.end(),
+                     [](const pollfd& stop) { return stop.revents == 0; });
+}
+
 }  // namespace
 
-ChildProcess::ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c) {
+ChildProcess::ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c)
+    : has_group_(ctrl_c == CtrlC::kReachesUs) {
   Pipe in;
   Pipe out;
   Pipe err;
@@ -73,7 +92,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c) 
   sigaddset(&ignored_here, SIGXFSZ);
   posix_spawnattr_setsigdefault(&attributes, &ignored_here);
   posix_spawnattr_setpgroup(&attributes, 0);  // one of its own, if any
-  const int group = ctrl_c == CtrlC::kReachesUs ? POSIX_SPAWN_SETPGROUP : 0;
+  const int group = has_group_ ? POSIX_SPAWN_SETPGROUP : 0;
   posix_spawnattr_setflags(&attributes, short(POSIX_SPAWN_SETSIGDEF | group));
   const int error = posix_spawnp(&pid_, argv[0], &actions, &attributes, argv.data(), environ);
   posix_spawnattr_destroy(&attributes);
@@ -90,7 +109,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c) 
 
 ChildProcess::~ChildProcess() {
   if (pid_ > 0) {
-    kill(pid_, SIGKILL);  // it may wait in a write, deaf to anything milder
+    kill(has_group_ ? -pid_ : pid_, SIGKILL);  // it may wait in a write, deaf to anything milder
     waitpid(pid_, nullptr, 0);
   }
   end_input();
@@ -113,30 +132,49 @@ bool ChildProcess::feed(std::string_view bytes) {
   return true;
 }
 
-void ChildProcess::take_output(int timeout_ms) {
+bool ChildProcess::take_output(int timeout_ms, Stops stops) {
   std::array<pollfd, 2> ends = {pollfd{.fd = out_, .events = POLLIN, .revents = 0},
                                 pollfd{.fd = err_, .events = POLLIN, .revents = 0}};
-  if (poll(ends.data(), ends.size(), timeout_ms) <= 0) return;
+  if (!wait_for(ends, timeout_ms, stops)) return false;
   for (const auto& [index, end, text] :
        {std::tuple{0, &out_, &result_.out}, std::tuple{1, &err_, &result_.err}}) {
     if (ends[std::size_t(index)].revents == 0 || read_some(*end, *text)) continue;
     close(*end);
     *end = -1;
   }
+  return true;
 }
 
-ChildProcess::Result ChildProcess::wait(const std::function<void()>& on_wait) {
-  end_input();
-  while (out_ >= 0 || err_ >= 0) {  // poll passes over −1
-    take_output(on_wait ? kOnWaitMs : -1);
-    if (on_wait) on_wait();
-  }
+ChildProcess::Result ChildProcess::reap() {
   int status = 0;
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
   pid_ = -1;
   result_.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result_;
+}
+
+ChildProcess::Result ChildProcess::wait(const std::function<void()>& on_wait) {
+  end_input();
+  while (out_ >= 0 || err_ >= 0) {
+    take_output(on_wait ? kOnWaitMs : -1, {});
+    if (on_wait) on_wait();
+  }
+  return reap();
+}
+
+std::optional<ChildProcess::Result> ChildProcess::wait_unless(Stops stops) {
+  end_input();
+  while (out_ >= 0 || err_ >= 0) {
+    if (!take_output(-1, stops)) return std::nullopt;
+  }
+  // It may live on without them. Kernels before 5.3 have no such descriptor, and reap() waits.
+  const Descriptor end(int(syscall(SYS_pidfd_open, pid_, 0)));
+  std::array<pollfd, 1> ends = {pollfd{.fd = end.get(), .events = POLLIN, .revents = 0}};
+  while (end.get() >= 0 && ends[0].revents == 0) {
+    if (!wait_for(ends, -1, stops)) return std::nullopt;
+  }
+  return reap();
 }
 
 }  // namespace runnel::rt

@@ -4,9 +4,13 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "rt/interrupt.h"
 
 namespace runnel::rt {
 
@@ -21,7 +25,8 @@ class ChildProcess {
     std::string err;
   };
 
-  /// Ctrl-C at a terminal reaches both of us, or us alone, who then end the child.
+  /// Ctrl-C at a terminal reaches both of us, or us alone, who then end the child and what it
+  /// started in turn.
   enum class CtrlC { kReachesBoth, kReachesUs };
 
   /// Looks `words[0]` up in PATH. Throws std::runtime_error in one line if it cannot be run.
@@ -41,11 +46,17 @@ class ChildProcess {
   /// Closes its standard input and waits for its end; `on_wait`, if any, is called about ten times
   /// a second and may throw.
   Result wait(const std::function<void()>& on_wait = {});
+  /// The same, but nothing as soon as one of `stops` (or null) is requested; it then runs on.
+  std::optional<Result> wait_unless(std::initializer_list<const Interrupt*> stops);
 
  private:
-  void take_output(int timeout_ms);  // −1: waits for it
+  using Stops = std::initializer_list<const Interrupt*>;
+  /// −1: waits for it. False if one of `stops` is requested.
+  bool take_output(int timeout_ms, Stops stops);
+  Result reap();
 
   pid_t pid_ = -1;
+  const bool has_group_;  // of its own
   int in_ = -1;
   int out_ = -1;
   int err_ = -1;

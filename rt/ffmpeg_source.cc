@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <sstream>
@@ -11,6 +12,8 @@
 
 namespace runnel::rt {
 namespace {
+
+constexpr std::size_t kMaxLineBytes = 300;  // of what ffmpeg says
 
 /// Waits for the first byte; false at the end without one, or at `stop`.
 bool brings_something(int descriptor, const Interrupt* stop) {
@@ -25,16 +28,23 @@ bool brings_something(int descriptor, const Interrupt* stop) {
   }
 }
 
-/// The first line of what it complained about, without "[mov,mp4 @ 0x55…] " and "file:NAME: ".
-std::string complaint(const std::string& text, const std::string& path) {
-  std::string line = text.substr(0, text.find('\n'));
+/// The first line of what it complained about, without "[mov,mp4 @ 0x55…] " and "file:NAME: ", or
+/// how it ended.
+std::string account(const ChildProcess::Result& result, const std::string& path) {
+  const std::size_t begin = std::min(result.err.find_first_not_of(" \r\n"), result.err.size());
+  std::string line = result.err.substr(begin, result.err.find_first_of("\r\n", begin) - begin);
   if (line.starts_with('[')) {
     const std::size_t end = line.find("] ");
     if (end != std::string::npos) line.erase(0, end + 2);
   }
   const std::string prefix = "file:" + path + ": ";
   if (line.starts_with(prefix)) line.erase(0, prefix.size());
-  return line;
+  if (line.empty()) return "ffmpeg ended with status " + std::to_string(result.exit_code);
+  line.insert(0, "ffmpeg: ");
+  if (line.size() <= kMaxLineBytes) return line;
+  std::size_t end = kMaxLineBytes;
+  while (end > 0 && (line[end] & 0xC0) == 0x80) --end;  // in front of a whole character of UTF-8
+  return line.substr(0, end) + "…";
 }
 
 }  // namespace
@@ -61,15 +71,14 @@ std::unique_ptr<FfmpegSource> FfmpegSource::open(const std::string& path, int tr
   if (brings_something(ffmpeg->output(), stop)) {
     return std::unique_ptr<FfmpegSource>(new FfmpegSource(path, std::move(ffmpeg), stop));
   }
-  if (stop && stop->requested()) {
-    throw Interrupted(path + ": interrupted before any audio came");
-  }
-  const std::string error = ffmpeg->wait().err;
+  const auto result = ffmpeg->wait_unless({stop});
+  if (!result) throw Interrupted(path + ": interrupted before any audio came");
   std::string what = "expected an audio file";
   if (track > 1) what += " with " + std::to_string(track) + " audio tracks";
-  const bool no_track = error.find("matches no streams") != std::string::npos;
-  throw std::runtime_error(path + ": " + what + ", found something else (ffmpeg: " +
-                           (no_track ? "no such audio track" : complaint(error, path)) + ")");
+  const bool no_track = result->err.find("matches no streams") != std::string::npos;
+  throw std::runtime_error(path + ": " + what + ", found something else (" +
+                           (no_track ? "ffmpeg: no such audio track" : account(*result, path)) +
+                           ")");
 }
 
 FfmpegSource::FfmpegSource(const std::string& path, std::unique_ptr<ChildProcess> ffmpeg,
@@ -81,14 +90,18 @@ FfmpegSource::FfmpegSource(const std::string& path, std::unique_ptr<ChildProcess
 int FfmpegSource::read(float* interleaved, int max_frames) {
   if (!ffmpeg_) return 0;
   const int got = WavSource::read(interleaved, max_frames);
+  brought_audio_ |= got > 0;
   if (got > 0 || cancelled() || max_frames <= 0) return got;
-  const ChildProcess::Result result = ffmpeg_->wait();
-  ffmpeg_.reset();
-  if (!result.err.empty()) {
-    add_damage("ffmpeg says: " + complaint(result.err, name()));
-  } else if (result.exit_code != 0) {
-    add_damage("ffmpeg ended with status " + std::to_string(result.exit_code));
+  const auto result = ffmpeg_->wait_unless({&cancel_, stop_});
+  if (!result) {
+    cancelled();
+    return 0;
   }
+  ffmpeg_.reset();
+  if (!result->err.empty() || result->exit_code != 0) {
+    add_damage(account(*result, name()));
+  }
+  if (!brought_audio_) add_damage("ffmpeg decoded nothing of it");
   return 0;
 }
 

@@ -27,6 +27,7 @@ class FfmpegSource : public WavSource {
                const Interrupt* stop);
 
   std::unique_ptr<ChildProcess> ffmpeg_;  // until its end
+  bool brought_audio_ = false;
 };
 
 }  // namespace runnel::rt

@@ -30,6 +30,9 @@ class WavSource : public AudioSource {
   int read(float* interleaved, int max_frames) override;
   void cancel() noexcept override;
 
+ protected:
+  Interrupt cancel_;  // requested by cancel()
+
  private:
   /// Waits until there is something to read; false if cancelled() became true before.
   bool wait_readable() noexcept;
@@ -46,7 +49,6 @@ class WavSource : public AudioSource {
 
   Descriptor file_;  // or none
   const int descriptor_;
-  Interrupt cancel_;
   const bool is_raw_;
   WavFormat encoding_;
   std::int64_t bytes_left_ = -1;  // of the audio; −1: unknown

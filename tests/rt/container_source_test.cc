@@ -1,6 +1,9 @@
 // What `ffmpeg` reads for us.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sndfile.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,8 +11,12 @@
 #include <cmath>
 #include <cstdlib>
 #include <numbers>
+#include <thread>
 
 #include "rt/child_process.h"
+#include "rt/clock.h"
+#include "rt/descriptor.h"
+#include "rt/wav_header.h"
 #include "tests/rt/test_audio.h"
 
 namespace runnel::rt {
@@ -142,6 +149,107 @@ int children() {
     count += text.compare(name_end + 4, self.size() + 1, self + " ") == 0 ? 1 : 0;
   }
   return count;
+}
+
+/// A shell script that stands in for `ffmpeg` while it lives.
+class FakeFfmpeg {
+ public:
+  explicit FakeFfmpeg(const std::string& script = "") {
+    set_script(script);
+    std::filesystem::permissions(file("ffmpeg"), std::filesystem::perms::owner_all);
+    setenv("PATH", (folder_.file("") + ":" + path_).c_str(), 1);
+    std::ofstream(media()) << "no audio that we know";
+  }
+  ~FakeFfmpeg() { setenv("PATH", path_.c_str(), 1); }
+  void set_script(const std::string& script) const {
+    std::ofstream(file("ffmpeg")) << "#!/bin/sh\n" << script << "\n";
+  }
+  std::string media() const { return folder_.file("a.xyz"); }
+  std::string file(const std::string& name) const { return folder_.file(name); }
+
+ private:
+  const TempFolder folder_;
+  const std::string path_ = std::getenv("PATH");
+};
+
+/// For a shell: the header of a WAV stream and so many frames of silence.
+std::string print_wav(const FakeFfmpeg& fake, int frames) {
+  std::vector<std::byte> bytes =
+      make_wav_header({.samples = SampleFormat::kFloat32, .rate_hz = 8000, .channels = 1});
+  bytes.resize(bytes.size() + std::size_t(4 * frames));
+  testing::write_bytes(fake.file("out.wav"), bytes);
+  return "cat '" + fake.file("out.wav") + "'";
+}
+
+TEST(Containers, OfWhichFfmpegDecodesNothingAreDamaged) {
+  const FakeFfmpeg fake;
+  fake.set_script(print_wav(fake, 0));
+  const auto source = open_source(fake.media());
+  EXPECT_TRUE(read_all(*source).empty());
+  EXPECT_EQ(source->warning(), fake.media() + ": ffmpeg decoded nothing of it");
+  EXPECT_FALSE(source->complete());
+}
+
+TEST(Containers, WhatFfmpegSaysIsOneShortLine) {
+  for (const auto& [script, line] : std::vector<std::pair<const char*, std::string>>{
+           {"exit 3", "(ffmpeg ended with status 3)"},
+           {"echo >&2; echo 'file:x: broken' >&2; exit 1", "(ffmpeg: file:x: broken)"},
+           {"kill -9 $$", "(ffmpeg ended with status 137)"}}) {
+    const FakeFfmpeg fake(script);
+    const std::string error = error_of([&] { open_source(fake.media()); });
+    EXPECT_TRUE(is_one_line(error)) << error;
+    EXPECT_NE(error.find(line), std::string::npos) << error;
+  }
+  const FakeFfmpeg fake("printf yy >&2; printf 'x%.0sä' $(seq 5000) >&2; exit 1");
+  const std::string error = error_of([&] { open_source(fake.media()); });
+  EXPECT_LT(error.size(), fake.media().size() + 400);
+  EXPECT_NE(error.find("äx…)"), std::string::npos) << "a whole character: " << error;
+}
+
+TEST(Containers, AStopEndsTheWaitForAChildThatSaysNoMore) {
+  const FakeFfmpeg fake;
+  const std::string lives_on = "\nexec >&- 2>&-\nsleep 60";  // without its output
+  Interrupt stop;
+  const auto interrupt_soon = [&stop] {
+    return std::thread([&stop] {
+      sleep_until_ns(now_ns() + 20'000'000);  // when it is waited for; sooner would do as well
+      stop.request();
+    });
+  };
+  const int before = children();
+  fake.set_script(lives_on);
+  std::thread interrupter = interrupt_soon();
+  EXPECT_THROW(open_source(fake.media(), {}, &stop), Interrupted);
+  interrupter.join();
+
+  stop.reset();
+  fake.set_script(print_wav(fake, 500) + lives_on);
+  {
+    const auto source = open_source(fake.media(), {}, &stop);
+    std::vector<float> samples(501);
+    EXPECT_EQ(source->read(samples.data(), 500), 500);
+    interrupter = interrupt_soon();
+    EXPECT_EQ(source->read(samples.data(), 1), 0);
+    EXPECT_TRUE(source->was_cut());
+    EXPECT_EQ(source->warning(), "");
+    interrupter.join();
+  }
+  EXPECT_EQ(children(), before);
+}
+
+TEST(Containers, EndWithTheirWrapperWhatItStarted) {
+  const FakeFfmpeg fake;
+  ASSERT_EQ(mkfifo(fake.file("alive").c_str(), 0600), 0);
+  // Who writes it lives as long as it is open.
+  fake.set_script("(" + print_wav(fake, 500) + "; sleep 60) 9>'" + fake.file("alive") + "'");
+  Descriptor alive(open(fake.file("alive").c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  {
+    const auto source = open_source(fake.media());
+    float sample = 0;
+    EXPECT_EQ(source->read(&sample, 1), 1);
+  }
+  pollfd end{.fd = alive.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&end, 1, 10'000), 1) << "what the wrapper started runs on";
 }
 
 TEST(Containers, LeaveNoChildBehindWhenReadInPart) {
