@@ -24,6 +24,16 @@ void write_all(int descriptor, std::span<const std::byte> bytes) {
   }
 }
 
+void write_all_at(int descriptor, std::span<const std::byte> bytes, std::int64_t position) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(descriptor, bytes.data(), bytes.size(), off_t(position));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw std::system_error(errno, std::generic_category());
+    bytes = bytes.subspan(std::size_t(count));
+    position += count;
+  }
+}
+
 std::string format_seconds(std::int64_t frames, int rate_hz) {
   std::array<char, 48> text;
   std::snprintf(text.data(), text.size(), "%.2f s", double(frames) / rate_hz);

@@ -12,6 +12,9 @@ namespace runnel::rt {
 /// written then.
 void write_all(int descriptor, std::span<const std::byte> bytes);
 
+/// The same at a place in a file, of which it doesn't move the position.
+void write_all_at(int descriptor, std::span<const std::byte> bytes, std::int64_t position);
+
 /// "12.34 s", for messages.
 std::string format_seconds(std::int64_t frames, int rate_hz);
 

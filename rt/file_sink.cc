@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "rt/byte_writer.h"
+#include "rt/mpeg_frame.h"
 #include "rt/replacing_file.h"
 #include "rt/sink.h"
 #include "rt/wav_header.h"
@@ -27,7 +28,8 @@ class FileSink::Container {
   /// Returns how many samples were clipped.
   virtual std::int64_t write(std::span<const float> samples) = 0;
   virtual void finish() = 0;
-  virtual bool holds_audio() const noexcept = 0;
+  /// That are in the file, and not still in an encoder.
+  virtual std::int64_t readable_frames() const noexcept = 0;
   /// Without it, what was there before stays.
   void keep() { file_.keep(); }
 
@@ -67,18 +69,17 @@ class WavFile : public FileSink::Container {
   }
 
   void finish() override {
+    update_header();  // first: there may be no room for more
     if (format_.data_bytes % 2 == 1) write_all(file_.descriptor(), std::vector(1, std::byte{0}));
-    update_header();
   }
 
-  bool holds_audio() const noexcept override { return format_.data_bytes > 0; }
+  std::int64_t readable_frames() const noexcept override {
+    return format_.data_bytes / format_.bytes_per_frame();
+  }
 
  private:
   void update_header() {
-    const std::vector<std::byte> header = make_wav_header(format_);
-    if (pwrite(file_.descriptor(), header.data(), header.size(), 0) != ssize_t(header.size())) {
-      throw std::system_error(errno, std::generic_category());
-    }
+    write_all_at(file_.descriptor(), make_wav_header(format_), 0);
     described_bytes_ = format_.data_bytes;
   }
 
@@ -115,6 +116,24 @@ bool mp3_takes(int rate_hz, int channels) {
   return channels <= 2 && std::find(kRates.begin(), kRates.end(), rate_hz) != kRates.end();
 }
 
+/// Of a block of FLAC (RFC 9639, 9.1) with blocks of one size; 0 if no such block begins here.
+int flac_block_frames(std::span<const unsigned char> b) {
+  if (b.size() < 4 || b[0] != 0xFF || b[1] != 0xF8) return 0;
+  const int code = b[2] >> 4;
+  if (code >= 8) return 256 << (code - 8);
+  constexpr int kLongest = 4096;  // of ours; of the last one, which is shorter, the total tells it
+  return code == 1 ? 192 : code < 6 ? 576 << (code - 2) : kLongest;
+}
+
+/// Of so many bytes of MP3 of a constant bit rate that begin like this.
+std::int64_t mp3_frames(std::span<const unsigned char> start, std::int64_t bytes) {
+  const auto header = parse_mpeg_frame(start);
+  if (!header) return 0;
+  const std::int64_t samples = 8 * bytes * header->rate_hz / header->bit_rate;
+  const std::int64_t whole = samples / header->samples - 1;  // the first one holds no audio
+  return std::max<std::int64_t>(whole * header->samples, 0);
+}
+
 /// What libFLAC encodes.
 bool flac_takes(int rate_hz, int channels) { return channels <= 8 && rate_hz <= 655'350; }
 
@@ -134,6 +153,8 @@ class EncodedFile : public FileSink::Container {
 
   EncodedFile(Codec codec, const std::string& path, const FileSinkOptions& options)
       : Container(path),
+        codec_(codec),
+        channels_(options.channels),
         bits_(codec == Codec::kFlac && options.format == SampleFormat::kInt16 ? 16 : 24) {
     SF_INFO info{};
     info.samplerate = options.rate_hz;
@@ -164,6 +185,7 @@ class EncodedFile : public FileSink::Container {
           std::int32_t(std::uint32_t(integer) << (32 - bits_));  // libsndfile's are left-aligned
     }
     const auto size = sf_count_t(integers_.size());
+    taken_frames_ += size / channels_;
     if (sf_write_int(handle_, integers_.data(), size) != size && error_ == 0) error_ = EIO;
     check_written();
     return clipped;
@@ -174,7 +196,11 @@ class EncodedFile : public FileSink::Container {
     check_written();
   }
 
-  bool holds_audio() const noexcept override { return whole_bytes_ > 0; }
+  std::int64_t readable_frames() const noexcept override {
+    const std::int64_t frames =
+        codec_ == Codec::kMp3 ? mp3_frames(start_, whole_bytes_) : blocks_frames_;
+    return std::min(frames, taken_frames_);
+  }
 
  private:
   [[noreturn]] static void refuse(Codec codec, const FileSinkOptions& options) {
@@ -206,14 +232,25 @@ class EncodedFile : public FileSink::Container {
       file.error_ = error.code().value();
       return 0;
     }
+    const std::span written(static_cast<const unsigned char*>(bytes), std::size_t(count));
+    if (file.whole_bytes_ == 0) {
+      const std::size_t known = std::min(written.size(), file.start_.size());
+      std::copy_n(written.begin(), known, file.start_.begin());
+    }
+    file.blocks_frames_ += flac_block_frames(written);
     file.whole_bytes_ = std::max<off_t>(file.whole_bytes_, on_tell(self));
     return count;
   }
   static sf_count_t on_tell(void* self) { return lseek(descriptor(self), 0, SEEK_CUR); }
 
+  const Codec codec_;
+  const int channels_;
   const int bits_;
-  int error_ = 0;          // errno of the first write that failed
-  off_t whole_bytes_ = 0;  // end of the last write that did not
+  int error_ = 0;                         // errno of the first write that failed
+  off_t whole_bytes_ = 0;                 // end of the last write that did not
+  std::array<unsigned char, 4> start_{};  // of the file
+  std::int64_t blocks_frames_ = 0;        // of the blocks of FLAC that were written
+  std::int64_t taken_frames_ = 0;
   std::vector<std::int32_t> integers_;
   SNDFILE* handle_ = nullptr;
 };
@@ -293,18 +330,18 @@ void FileSink::finish() {
 
 void FileSink::fail(const std::system_error& error) {
   const std::string why = error.what();
-  const bool kept = container_->holds_audio();
+  const std::int64_t kept_frames = container_->readable_frames();
   try {
-    if (kept) container_->keep();
+    if (kept_frames > 0) container_->keep();
   } catch (const std::system_error& failure) {
     container_.reset();
     throw std::runtime_error(path_ + ": cannot be written further: " + why + "; what came before " +
                              failure.what());
   }
   container_.reset();
-  if (!kept) throw std::runtime_error(path_ + ": cannot be written: " + why);
+  if (kept_frames == 0) throw std::runtime_error(path_ + ": cannot be written: " + why);
   throw std::runtime_error(path_ + ": cannot be written further after " +
-                           format_seconds(written_frames_, options_.rate_hz) +
+                           format_seconds(kept_frames, options_.rate_hz) +
                            " of audio, which can be read: " + why);
 }
 

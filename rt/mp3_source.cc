@@ -13,6 +13,8 @@
 #include <span>
 #include <stdexcept>
 
+#include "rt/mpeg_frame.h"
+
 namespace runnel::rt {
 namespace {
 
@@ -29,41 +31,6 @@ std::size_t read_at(int file, std::int64_t position, std::span<unsigned char> by
   return got < 0 ? 0 : std::size_t(got);
 }
 
-struct FrameHeader {
-  int kind = 0;  // version, layer and rate, which don't change within a file
-  int rate_hz = 0;
-  int bytes = 0;
-};
-
-/// ISO 11172-3 and 13818-3. Nothing if it is no header, or of free format.
-std::optional<FrameHeader> parse_frame_header(std::span<const unsigned char> b) {
-  if (b.size() < 4 || b[0] != 0xFF || (b[1] & 0xE0) != 0xE0) return std::nullopt;
-  const int version = b[1] >> 3 & 3;  // 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
-  const int layer = 4 - (b[1] >> 1 & 3);
-  const int rate_index = b[2] >> 2 & 3;
-  const auto bit_rate_index = std::size_t(b[2] >> 4);
-  if (version == 1 || layer == 4 || rate_index == 3 || bit_rate_index == 0 ||
-      bit_rate_index == 15) {
-    return std::nullopt;
-  }
-  using Rates = std::array<int, 15>;  // kbit/s
-  constexpr std::array<Rates, 5> kBitRates = {
-      Rates{0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448},
-      Rates{0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384},
-      Rates{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320},
-      Rates{0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256},
-      Rates{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}};
-  const bool mpeg1 = version == 3;
-  const int row = mpeg1 ? layer - 1 : layer == 1 ? 3 : 4;
-  constexpr std::array<int, 3> kRates = {44'100, 48'000, 32'000};
-  const int rate_hz = kRates[std::size_t(rate_index)] / (mpeg1 ? 1 : version == 2 ? 2 : 4);
-  const int bit_rate = 1000 * kBitRates[std::size_t(row)][bit_rate_index];
-  const int padding = b[2] >> 1 & 1;
-  const int bytes = layer == 1 ? (12 * bit_rate / rate_hz + padding) * 4
-                               : (layer == 3 && !mpeg1 ? 72 : 144) * bit_rate / rate_hz + padding;
-  return FrameHeader{.kind = b[1] << 2 | rate_index, .rate_hz = rate_hz, .bytes = bytes};
-}
-
 /// Frames that follow each other up to the end of the file, or enough of them.
 bool frames_in_row(int file, std::int64_t position) {
   int kind = -1;
@@ -72,7 +39,7 @@ bool frames_in_row(int file, std::int64_t position) {
     const std::size_t got = read_at(file, position, bytes);
     // At the end of a short file; one frame must be whole.
     if (got < bytes.size()) return i > 1 || (i == 1 && read_at(file, position - 1, bytes) > 0);
-    const auto header = parse_frame_header(bytes);
+    const auto header = parse_mpeg_frame(bytes);
     if (!header || (kind >= 0 && header->kind != kind)) return false;
     kind = header->kind;
     position += header->bytes;
@@ -178,8 +145,7 @@ std::string Mp3Source::time() const {
 void Mp3Source::look_for_a_gap() {
   const std::int64_t start = mpg123_framepos(decoder_);
   std::array<unsigned char, 16> bytes;
-  const auto header =
-      parse_frame_header(std::span(bytes).first(read_at(file_.get(), start, bytes)));
+  const auto header = parse_mpeg_frame(std::span(bytes).first(read_at(file_.get(), start, bytes)));
   if (!header) return;
   if (frame_end_ >= 0 && start > frame_end_ &&
       !is_tag(std::span(bytes).first(read_at(file_.get(), frame_end_, bytes)))) {

@@ -5,8 +5,10 @@
 #include <csignal>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include "rt/byte_writer.h"
+#include "rt/descriptor.h"
 #include "rt/sink.h"
 #include "rt/wav_header.h"
 
@@ -34,7 +36,8 @@ WavFormat PipeSink::format() const {
 }
 
 void PipeSink::finish() {
-  if (header_at_ < 0) return;
+  const std::int64_t header_at = std::exchange(header_at_, -1);
+  if (header_at < 0) return;
   WavFormat whole = format();
   whole.data_bytes = written_frames_ * whole.bytes_per_frame();
   if (whole.data_bytes % 2 == 1) {
@@ -44,14 +47,14 @@ void PipeSink::finish() {
   // Opened anew: a descriptor that appends would put the header at the end. Where there is no
   // /proc, the header stays a stream's, which every reader of pipes takes.
   const std::string path = "/proc/self/fd/" + std::to_string(descriptor_);
-  const int file = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (file < 0) return;
-  const std::vector<std::byte> header = make_wav_header(whole);
-  const bool done =
-      pwrite(file, header.data(), header.size(), header_at_) == ssize_t(header.size());
-  close(file);
-  header_at_ = -1;
-  if (!done) throw std::runtime_error(name_ + ": the sizes cannot be written into the header");
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() < 0) return;
+  try {
+    write_all_at(file.get(), make_wav_header(whole), header_at);
+  } catch (const std::system_error& error) {
+    throw std::runtime_error(
+        name_ + ": the sizes cannot be written into the header: " + error.code().message());
+  }
 }
 
 void PipeSink::write(const float* interleaved, int frames) {

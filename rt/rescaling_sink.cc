@@ -70,12 +70,11 @@ void RescalingSink::write(const float* interleaved, int frames) {
     if (level > peak_) peak_ = level;  // false for what is not a number
   }
   try {
-    if (!exact_ && kHeadroom * peak_ > 1) open_exact();
+    if (exact_failure_.empty() && !exact_ && kHeadroom * peak_ > 1) open_exact();
     if (exact_) exact_->write(interleaved, frames);
   } catch (const std::exception& error) {
-    exact_failed_ = true;  // without all of it there is nothing to rescale from
-    throw std::runtime_error(path_ +
-                             ": stays limited to full scale, not rescaled: " + error.what());
+    exact_failure_ = error.what();
+    drop_exact();  // the file may need the room
   }
   file_->write(interleaved, frames);
 }
@@ -86,12 +85,17 @@ void RescalingSink::finish() {
   try {
     file_->finish();
     if (exact_) exact_->finish();
-    if (exact_ && !exact_failed_ && kHeadroom * peak_ > 1) rescale();
+    if (kHeadroom * peak_ > 1 && !exact_failure_.empty()) stay_limited(exact_failure_);
+    if (exact_ && kHeadroom * peak_ > 1) rescale();
   } catch (...) {
     drop_exact();
     throw;
   }
   drop_exact();
+}
+
+void RescalingSink::stay_limited(const std::string& why) const {
+  throw std::runtime_error(path_ + ": stays limited to full scale, not rescaled: " + why);
 }
 
 void RescalingSink::drop_exact() {
@@ -121,8 +125,7 @@ void RescalingSink::rescale() {
     if (failure) throw std::runtime_error(path_ + ": cannot be replaced: " + failure.message());
   } catch (const std::exception& error) {
     remove(scaled_path);
-    throw std::runtime_error(path_ +
-                             ": stays limited to full scale, not rescaled: " + error.what());
+    stay_limited(error.what());
   }
   divisor_ = divisor;
   rescaled_ = true;

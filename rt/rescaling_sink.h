@@ -23,7 +23,8 @@ class RescalingSink : public AudioSink {
   /// Finishes the file if nobody did; errors are then lost.
   ~RescalingSink() override;
 
-  /// Throws std::runtime_error on a full disk; the file then holds what came before, clamped.
+  /// Throws std::runtime_error on a full disk; the file then holds what came before, clamped. Where
+  /// only the exact floats find no room, they are removed, and the file goes on: finish() tells it.
   void write(const float* interleaved, int frames) override;
   /// Throws std::runtime_error if the file cannot be written anew (a full disk): it then stays as
   /// it was, clamped.
@@ -37,6 +38,7 @@ class RescalingSink : public AudioSink {
  private:
   void open_exact();
   void drop_exact();
+  [[noreturn]] void stay_limited(const std::string& why) const;
   void rescale();
 
   const std::string path_;
@@ -47,7 +49,7 @@ class RescalingSink : public AudioSink {
   std::int64_t exact_start_ = 0;     // frame at which it starts
   float peak_ = 0;
   double divisor_ = 1;
-  bool exact_failed_ = false;
+  std::string exact_failure_;  // without all of it there is nothing to rescale from
   bool finished_ = false;
   bool rescaled_ = false;
 };

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <string>
@@ -120,24 +121,17 @@ TEST_P(FileSinkOf, CanBeReadAfterAKill) {
   }
 }
 
-// The disk is full: RLIMIT_FSIZE stands in for it, in a child because it is the process's.
-TEST_P(FileSinkOf, CanBeReadWhenTheDiskIsFull) {
-  const std::vector<float> samples = noise(200'000);
+/// Runs it in a child in which no file grows beyond `bytes`, and returns what it returns.
+std::string with_a_full_disk(rlim_t bytes, const std::function<std::string()>& action) {
   int channel[2];
-  ASSERT_EQ(pipe(channel), 0);
+  if (pipe(channel) != 0) throw std::runtime_error("no pipe");
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{100'001, 100'001};
+    const rlimit limit{bytes, bytes};
     setrlimit(RLIMIT_FSIZE, &limit);
-    FileSink sink(path(), options(2));
-    const std::string error = error_of([&] {
-      for (std::size_t at = 0; at + 1000 <= samples.size(); at += 1000) {
-        sink.write(samples.data() + at, 500);
-      }
-      sink.finish();
-    });
-    const bool told = ::write(channel[1], error.data(), error.size()) == ssize_t(error.size());
+    const std::string text = action();
+    const bool told = ::write(channel[1], text.data(), text.size()) == ssize_t(text.size());
     _exit(told ? 0 : 1);
   }
   close(channel[1]);
@@ -145,8 +139,21 @@ TEST_P(FileSinkOf, CanBeReadWhenTheDiskIsFull) {
   const ssize_t length = ::read(channel[0], text.data(), text.size());
   close(channel[0]);
   waitpid(child, nullptr, 0);
-  ASSERT_GT(length, 0) << "the full disk must be told";
-  const std::string error(text.data(), std::size_t(length));
+  return {text.data(), std::size_t(std::max<ssize_t>(length, 0))};
+}
+
+// The disk is full: RLIMIT_FSIZE stands in for it, in a child because it is the process's.
+TEST_P(FileSinkOf, CanBeReadWhenTheDiskIsFull) {
+  const std::vector<float> samples = noise(200'000);
+  const std::string error = with_a_full_disk(100'001, [&] {
+    FileSink sink(path(), options(2));
+    return error_of([&] {
+      for (std::size_t at = 0; at + 1000 <= samples.size(); at += 1000) {
+        sink.write(samples.data() + at, 500);
+      }
+      sink.finish();
+    });
+  });
   EXPECT_TRUE(is_one_line(error));
   EXPECT_EQ(error.rfind(path() + ": ", 0), 0U) << error;
   EXPECT_NE(error.find("File too large"), std::string::npos) << error;
@@ -159,6 +166,77 @@ TEST_P(FileSinkOf, CanBeReadWhenTheDiskIsFull) {
   for (std::size_t i = 0; i < back.size(); ++i) {
     ASSERT_NEAR(back[i], samples[i], 0.51 * GetParam().step);
   }
+}
+
+TEST(FileSink, AnOlderFileStaysWhereTheDiskTakesNoAudio) {
+  const TempFolder folder;
+  const auto samples = noise(20'000);
+  for (const char* name : {"a.wav", "a.flac", "a.mp3"}) {
+    const std::string path = folder.file(name);
+    std::ofstream(path) << "older";
+    const std::string error = with_a_full_disk(200, [&] {
+      return error_of([&] {
+        FileSink sink(path, {.rate_hz = 16'000, .channels = 1});
+        sink.write(samples.data(), 20'000);
+        sink.finish();
+      });
+    });
+    const bool is_wav = std::string(name) == "a.wav";  // it holds some samples after its header
+    EXPECT_EQ(error.find("which can be read") != std::string::npos, is_wav) << error;
+    EXPECT_EQ(std::filesystem::file_size(path) == 5, !is_wav) << name;
+    EXPECT_TRUE(is_one_line(error));
+  }
+}
+
+TEST(FileSink, TellsHowManySecondsAFullDiskHolds) {
+  constexpr int kRateHz = 16'000;
+  const TempFolder folder;
+  const auto samples = noise(100'000);
+  for (const char* name : {"a.wav", "a.flac", "a.mp3"}) {
+    const std::string path = folder.file(name);
+    const std::string error = with_a_full_disk(70'001, [&] {
+      return error_of([&] {
+        FileSink sink(path, {.rate_hz = kRateHz, .channels = 1, .mp3_kbps = 160});
+        sink.write(samples.data(), 100'000);
+        sink.finish();
+      });
+    });
+    // MP3's first frame would describe the whole; where it doesn't, it is heard as silence.
+    const double step = std::string(name) == "a.mp3" ? 576.0 / kRateHz + 0.01 : 0.01;
+    const std::size_t after = error.find("after ");
+    ASSERT_NE(after, std::string::npos) << error;
+    const auto held = double(read_all(*open_source(path)).size()) / kRateHz;
+    EXPECT_GT(held, 1.0) << name;
+    EXPECT_NEAR(std::stod(error.substr(after + 6)), held, step) << name << ": " << error;
+  }
+}
+
+TEST(FileSink, TellsWhyAHeaderCannotBeBroughtUpToDate) {
+  const TempFolder folder;
+  const auto samples = noise(100);
+  const std::string error = with_a_full_disk(1000, [&] {
+    FileSink sink(folder.file("a.wav"), {.rate_hz = 8000, .channels = 1});
+    sink.write(samples.data(), 100);
+    const rlimit limit{50, 1000};  // in the middle of the header
+    setrlimit(RLIMIT_FSIZE, &limit);
+    return error_of([&] { sink.finish(); });
+  });
+  EXPECT_NE(error.find("File too large"), std::string::npos) << error;
+}
+
+TEST(FileSink, DescribesAllAudioWhereNoRoomIsLeftForAnEvenSize) {
+  const TempFolder folder;
+  const std::string path = folder.file("a.wav");
+  const auto samples = noise(101);
+  const auto header_bytes =
+      make_wav_header({.samples = SampleFormat::kInt24, .rate_hz = 8000, .channels = 1}).size();
+  const std::string error = with_a_full_disk(header_bytes + 303, [&] {
+    FileSink sink(path, {.rate_hz = 8000, .channels = 1, .format = SampleFormat::kInt24});
+    sink.write(samples.data(), 101);
+    return error_of([&] { sink.finish(); });
+  });
+  EXPECT_NE(error, "");
+  EXPECT_EQ(open_source(path)->frames(), 101);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, FileSinkOf,
@@ -357,6 +435,24 @@ TEST(PipeSink, SaysThatTheDiskIsFull) {
             }),
             "");
   close(full);
+}
+
+TEST(PipeSink, AFailedEndIsNotRepeated) {
+  const TempFolder folder;
+  const std::string path = folder.file("a.wav");
+  const std::string errors = with_a_full_disk(1000, [&] {
+    const int file = open(path.c_str(), O_RDWR | O_CREAT, 0600);
+    PipeSink sink(
+        {.wav_header = true, .rate_hz = 8000, .channels = 1, .format = SampleFormat::kInt24}, file,
+        "standard output");
+    sink.write(noise(101).data(), 101);
+    const rlimit limit{50, 1000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string first = error_of([&] { sink.finish(); });
+    return first + "|" + error_of([&] { sink.finish(); });
+  });
+  EXPECT_NE(errors.find("File too large|"), std::string::npos) << errors;
+  EXPECT_TRUE(errors.ends_with("|")) << errors;
 }
 
 TEST(PipeSink, CountsWhatItClips) {
