@@ -11,12 +11,11 @@ namespace runnel::models::whisper {
 namespace {
 
 constexpr int kBlock = SpeechDetector::kBlock;
-constexpr double kLeadInSeconds = 0.3;    // heard before the voice is detected
-constexpr double kTailSeconds = 0.3;      // of silence that the last pass hears
-constexpr double kEarlySeconds = 0.25;    // of silence, then a pass ahead of the utterance's end
-constexpr double kUnheardSeconds = 2.0;   // kept while idle: a voice is confirmed late
-constexpr float kHysteresis = 0.15f;      // as Silero's
-constexpr std::size_t kMostPrefix = 160;  // tokens of the running line; the context has 448
+constexpr double kLeadInSeconds = 0.3;   // heard before the voice is detected
+constexpr double kTailSeconds = 0.3;     // of silence that the last pass hears
+constexpr double kEarlySeconds = 0.25;   // of silence, then a pass ahead of the utterance's end
+constexpr double kUnheardSeconds = 2.0;  // kept while idle: a voice is confirmed late
+constexpr float kHysteresis = 0.15f;     // as Silero's
 
 std::int64_t samples_of(double seconds) {
   return std::int64_t(std::lround(seconds * kSampleRateHz));
@@ -286,13 +285,14 @@ void LiveTranscriber::keep_window_short(const OnEvent& on_event) {
     if (ends_sentence(word.text)) ends.push_back(word.end);
   }
   const bool too_long = length + step_ > longest_;
-  if (length <= samples_of(options_.trim_after) && tokens <= kMostPrefix && !too_long) return;
+  const bool many = tokens > recogniser_->most_tokens();
+  if (length <= samples_of(options_.trim_after) && !many && !too_long) return;
   const double until =
       state_.committed.empty() ? seconds_of(state_.window_begin) : state_.committed.back().end;
   const auto sentence = trim_point(ends, until);
   const bool frees = sentence && samples_of(*sentence) > state_.window_begin + step_;
   if (frees) return cut(*sentence, on_event);
-  if (!too_long && tokens <= kMostPrefix) return;
+  if (!too_long && !many) return;
 
   if (options_.policy == LivePolicy::kLocalAgreement) {
     commit(agreement_.commit_tail(1));

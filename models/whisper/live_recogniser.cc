@@ -111,6 +111,7 @@ class WhisperRecogniser : public LiveRecogniser {
   void finish() override { mel_.finish(); }
   void forget(std::int64_t sample) override { mel_.forget(sample); }
   Hypothesis recognise(const LiveRequest& request) override;
+  std::size_t most_tokens() const override;
   void reset() override;
 
  private:
@@ -180,6 +181,10 @@ WhisperRecogniser::WhisperRecogniser(std::shared_ptr<const Model> model,
 void WhisperRecogniser::reset() {
   mel_.reset();
   if (tokenizer_.multilingual()) language_ = options_.language;
+}
+
+std::size_t WhisperRecogniser::most_tokens() const {
+  return std::size_t(model_->config().text_ctx) * 5 / 14;  // 160 of Whisper's 448
 }
 
 Hypothesis WhisperRecogniser::recognise(const LiveRequest& request) {

@@ -1,6 +1,7 @@
 // One pass over a window of live audio: log-mel, encoder, greedy decoding.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -38,6 +39,9 @@ class LiveRecogniser {
   /// With LocalAgreement all words of the window; with AlignAtt those after the committed ones that
   /// the policy lets through.
   virtual Hypothesis recognise(const LiveRequest& request) = 0;
+  /// Tokens of the running line; with more, what follows them is short of room in the model's text
+  /// context.
+  virtual std::size_t most_tokens() const = 0;
   /// Ready for another stream.
   virtual void reset() = 0;
 };

@@ -64,7 +64,8 @@ class ScriptedRecogniser : public LiveRecogniser {
     std::vector<LiveRequest> requests;
     std::int64_t most_kept = 0;  // samples
     bool asked_for_forgotten = false;
-    float loudest = 0;  // of the samples that were pushed; NaN if one was
+    std::size_t most_tokens = 160;  // of a line: what it answers
+    float loudest = 0;              // of the samples that were pushed; NaN if one was
   };
 
   explicit ScriptedRecogniser(std::shared_ptr<Log> log, LivePolicy policy, Script script = {})
@@ -104,6 +105,7 @@ class ScriptedRecogniser : public LiveRecogniser {
     if (script_) script_(request, hypothesis);
     return hypothesis;
   }
+  std::size_t most_tokens() const override { return log_->most_tokens; }
   void reset() override {
     kept_.clear();
     begin_ = 0;

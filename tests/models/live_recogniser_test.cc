@@ -93,6 +93,12 @@ TEST_P(LiveWhisper, CommittedWordsKeepTheirTokensTimesAndProbabilities) {
   }
 }
 
+TEST_P(LiveWhisper, ALineLeavesRoomInTheTextContext) {
+  const auto recogniser = make_live_recogniser(model_, {}, policy_);
+  EXPECT_EQ(recogniser->most_tokens(), 160u);
+  EXPECT_EQ(model_->config().text_ctx, 448);
+}
+
 TEST_P(LiveWhisper, ALanguageThatTheModelDoesNotHaveIsRefused) {
   DecodeOptions decode;
   decode.language = "xx";

@@ -35,8 +35,10 @@ struct Outcome {
 
 /// In chunks of `chunk` samples, or of random sizes for 0.
 Outcome run(const std::vector<float>& samples, const LiveTranscriberOptions& options = {},
-            int chunk = 512, const ScriptedRecogniser::Script& script = {}) {
+            int chunk = 512, const ScriptedRecogniser::Script& script = {},
+            std::size_t most_tokens = 160) {
   Outcome result;
+  result.log->most_tokens = most_tokens;
   LiveTranscriber live(std::make_unique<ScriptedRecogniser>(result.log, options.policy, script),
                        std::make_unique<LoudnessDetector>(), options);
   const auto keep = [&](const LiveEvent& event) { result.events.push_back(event); };
@@ -185,6 +187,16 @@ TEST_P(LiveTranscription, WithoutSentencesAWindowStillStaysBelowThirtySeconds) {
   EXPECT_EQ(final_words(result.events), words);
   EXPECT_LE(result.totals.longest_window, 30);
   EXPECT_FALSE(result.log->asked_for_forgotten);
+}
+
+TEST_P(LiveTranscription, ALineIsCutBeforeItsTokensFillTheModelsContext) {
+  const std::vector<Speech> speeches = {{0.4, 14.0}};
+  const Outcome result = run(audio_of(speeches, 16), options(), 512, {}, 5);
+  for (const auto& request : result.log->requests) EXPECT_LE(request.committed.size(), 5u);
+  int lines = 0;
+  for (const auto& event : result.events) lines += event.kind == LiveEvent::Kind::kFinal;
+  EXPECT_GE(lines, 5);
+  EXPECT_EQ(final_words(result.events), words_of(speeches));
 }
 
 TEST_P(LiveTranscription, NoiseInWhichNothingIsHeardKeepsTheWindowBelowThirtySeconds) {
