@@ -22,7 +22,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   const auto fail = [&](const std::string& why) {
     throw std::runtime_error(path.string() + ": " + why);
   };
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO may be empty
   if (fd < 0) fail(std::strerror(errno));
   struct stat info {};
   void* data = nullptr;

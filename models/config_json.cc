@@ -8,22 +8,16 @@
 #include "engine/paths.h"
 
 namespace runnel::models {
-namespace {
-
-constexpr std::uintmax_t kMaxConfigBytes = std::uintmax_t(4) << 20;
-
-}  // namespace
 
 using nlohmann::json;
 
 bool is_there(const std::filesystem::path& path) { return engine::is_there(path); }
 
-std::string read_config_text(const std::filesystem::path& path) {
+std::string read_config_text(const std::filesystem::path& path, std::size_t most) {
   const engine::MappedFile file(path);
-  if (file.bytes().size() > kMaxConfigBytes) {
-    throw std::runtime_error(path.string() + ": expected at most " +
-                             std::to_string(kMaxConfigBytes) + " bytes, found " +
-                             std::to_string(file.bytes().size()));
+  if (file.bytes().size() > most) {
+    throw std::runtime_error(path.string() + ": expected at most " + std::to_string(most) +
+                             " bytes, found " + std::to_string(file.bytes().size()));
   }
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }

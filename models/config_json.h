@@ -2,6 +2,7 @@
 // label), the key, what was expected, what was found.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,8 +12,11 @@ namespace runnel::models {
 
 /// Whether the file is there; errors of access count as there, so that reading them says why.
 bool is_there(const std::filesystem::path& path);
-/// A file of at most 4 MiB.
-std::string read_config_text(const std::filesystem::path& path);
+inline constexpr std::size_t kMostConfigBytes = std::size_t(4) << 20;
+inline constexpr std::size_t kMostVocabularyBytes = std::size_t(64) << 20;
+/// Of a file of at most so many bytes.
+std::string read_config_text(const std::filesystem::path& path,
+                             std::size_t most = kMostConfigBytes);
 
 [[noreturn]] void fail_key(const std::string& label, const std::string& key,
                            const std::string& expected, const std::string& found);

@@ -1,11 +1,10 @@
 #include "models/gtcrn/weights.h"
 
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "engine/paths.h"
+#include "models/config_json.h"
 #include "models/gtcrn/layers.h"
 
 namespace runnel::models::gtcrn {
@@ -24,12 +23,6 @@ void expect(const json& config, const char* key, const json& value, const std::s
     throw std::runtime_error(label + ": key '" + key + "': expected " + value.dump() + ", found " +
                              found.substr(0, 80));
   }
-}
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error(path.string() + ": cannot be read");
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace
@@ -67,7 +60,7 @@ std::shared_ptr<const Weights> load(const std::filesystem::path& path) {
   const auto config_path = (folder ? path : path.parent_path()) / "config.json";
   Config config;
   if (folder || engine::is_there(config_path)) {
-    config = parse_config(read_text(config_path), config_path.string());
+    config = parse_config(read_config_text(config_path), config_path.string());
   }
   return std::make_shared<Weights>(
       config, engine::Weights::open(folder ? path / "model.safetensors" : path));

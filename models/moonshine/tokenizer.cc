@@ -4,15 +4,12 @@
 #include <cstdio>
 #include <stdexcept>
 
-#include "engine/mapped_file.h"
 #include "models/config_json.h"
 #include "models/moonshine/tokenizer_json.h"
 #include "models/unicode.h"
 
 namespace runnel::models::moonshine {
 namespace {
-
-constexpr std::size_t kMaxFileBytes = std::size_t(64) << 20;
 
 /// Of a piece: its marks as spaces.
 std::string with_spaces(std::string_view piece) {
@@ -75,14 +72,7 @@ Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, int vocab_size) {
   const auto path = folder / "tokenizer.json";
   if (!is_there(path)) throw std::runtime_error(path.string() + ": expected a file, found none");
-  const engine::MappedFile file(path);
-  if (file.bytes().size() > kMaxFileBytes) {
-    throw std::runtime_error(path.string() + ": expected at most " + std::to_string(kMaxFileBytes) +
-                             " bytes, found " + std::to_string(file.bytes().size()));
-  }
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
-  return from_json(text, vocab_size, path.string());
+  return from_json(read_config_text(path, kMostVocabularyBytes), vocab_size, path.string());
 }
 
 Tokenizer Tokenizer::from_json(std::string_view text, int vocab_size, const std::string& label) {

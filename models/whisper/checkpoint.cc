@@ -154,8 +154,8 @@ Tokenizer tokenizer_beside(const fs::path& path, int vocab_size) {
   const fs::path folder = path.parent_path().empty() ? "." : path.parent_path();
   const char* const name = vocab_size == 51864 ? "gpt2.tiktoken" : "multilingual.tiktoken";
   if (const fs::path file = folder / name; is_there(file)) {
-    return Tokenizer::from_vocabulary(parse_tiktoken({read_config_text(file), file.string()}),
-                                      vocab_size);
+    return Tokenizer::from_vocabulary(
+        parse_tiktoken({read_config_text(file, kMostVocabularyBytes), file.string()}), vocab_size);
   }
   if (is_there(folder / "tokenizer.json") || is_there(folder / "vocab.json")) {
     return Tokenizer::from_folder(folder, vocab_size);

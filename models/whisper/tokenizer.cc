@@ -3,12 +3,11 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <stdexcept>
 
 #include "engine/paths.h"
+#include "models/config_json.h"
 #include "models/unicode.h"
 #include "models/whisper/byte_pairs.h"
 #include "models/whisper/special_tokens.h"
@@ -18,10 +17,7 @@ namespace runnel::models::whisper {
 namespace {
 
 std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file.is_open() || file.bad()) throw std::runtime_error(path.string() + ": cannot be read");
-  return text;
+  return read_config_text(path, kMostVocabularyBytes);
 }
 
 /// Of characters that stand alone as a word's end: what Python's string.punctuation has, in its

@@ -453,7 +453,10 @@ TEST(WhisperTokenizer, RefusesMalformedPartsInOneLine) {
       error_of([&] { Tokenizer::from_folder(folder.path(), 51000); }),
       AllOf(HasSubstr("expected 51864 (English only), 51865 or 51866"), HasSubstr("found 51000")));
   fs::remove(folder.path() / "merges.txt");
-  expect_refusal(folder.path(), "merges.txt", "cannot be read");
+  expect_refusal(folder.path(), "merges.txt", "No such file");
+  fs::create_directory(folder.path() / "merges.txt");
+  expect_refusal(folder.path(), "merges.txt", "expected a file, found something else");
+  fs::remove(folder.path() / "merges.txt");
   write_parts(folder, good);
   folder.with("merges.txt", "#version: 0.2\nt h\nth\n");
   expect_refusal(folder.path(), "merges.txt", "merge of two tokens");
