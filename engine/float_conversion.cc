@@ -4,8 +4,8 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <sstream>
 #include <stdexcept>
-#include <string>
 
 namespace runnel::engine {
 namespace {
@@ -50,16 +50,26 @@ void to_float(DType dtype, const std::byte* from, std::span<float> out) {
 
 void expect_finite(std::span<const float> values, std::int64_t first, std::string_view file,
                    std::string_view tensor) {
-  // Such a value's exponent is all ones: one more, and the sum has the top bit. Without branches,
-  // so that the loop becomes vectors.
+  // Of such a value, rounded to bfloat16, the exponent is all ones: one more, and the sum has the
+  // top bit. Without branches, so that the loop becomes vectors.
+  const auto sum_of = [](float x) {
+    return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) + 0x8000u + (1u << 23);
+  };
   std::uint32_t sums = 0;
-  for (const float x : values) sums |= (std::bit_cast<std::uint32_t>(x) & 0x7f800000u) + (1u << 23);
+  for (const float x : values) sums |= sum_of(x);
   if ((sums >> 31) == 0) return;
-  const auto found = std::ranges::find_if(values, [](float x) { return !std::isfinite(x); });
-  const char* const what = std::isnan(*found) ? "NaN" : *found > 0 ? "infinity" : "-infinity";
-  throw std::runtime_error(std::string(file) + ": tensor '" + std::string(tensor) +
-                           "': expected finite values, found " + what + " at element " +
-                           std::to_string(first + (found - values.begin())));
+  const auto found = std::ranges::find_if(values, [&](float x) { return sum_of(x) >> 31 != 0; });
+  std::ostringstream line;
+  line << file << ": tensor '" << tensor << "': expected finite values, found ";
+  if (std::isnan(*found)) {
+    line << "NaN";
+  } else if (std::isfinite(*found)) {
+    line << *found << ", infinite as bfloat16,";
+  } else {
+    line << (*found > 0 ? "infinity" : "-infinity");
+  }
+  line << " at element " << first + (found - values.begin());
+  throw std::runtime_error(line.str());
 }
 
 }  // namespace runnel::engine

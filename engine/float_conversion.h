@@ -31,7 +31,7 @@ bool is_float(DType dtype);
 void to_float(DType dtype, const std::byte* from, std::span<float> out);
 
 /// Throws std::runtime_error that names `file`, `tensor` and the value if one of `values`, which
-/// are the tensor's from `first` on, is infinite or not a number.
+/// are the tensor's from `first` on, is infinite or not a number, or would be as bfloat16.
 void expect_finite(std::span<const float> values, std::int64_t first, std::string_view file,
                    std::string_view tensor);
 

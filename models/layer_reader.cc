@@ -1,6 +1,9 @@
 #include "models/layer_reader.h"
 
 #include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
 
 namespace runnel::models {
 
@@ -8,6 +11,27 @@ using engine::LayerNorm;
 using engine::Linear;
 using engine::PackedMatrix;
 using engine::Precision;
+
+namespace {
+
+constexpr float kBeyondFloat16 = 65520;  // and more become infinite
+
+}  // namespace
+
+/// Elements of a weight that will be packed. What isn't finite in bfloat16 no source lets through.
+void LayerReader::read(const std::string& tensor, std::int64_t first, std::span<float> out,
+                       Precision precision) const {
+  tensors_.read(tensor, first, out);
+  if (precision != Precision::kFloat16) return;
+  const auto beyond =
+      std::ranges::find_if(out, [](float x) { return std::abs(x) >= kBeyondFloat16; });
+  if (beyond == out.end()) return;
+  std::ostringstream line;
+  line << label_ << ": tensor '" << tensor
+       << "': expected values up to 65504, float16's largest, found " << *beyond << " at element "
+       << first + (beyond - out.begin());
+  throw std::runtime_error(line.str());
+}
 
 AlignedVector<float> LayerReader::floats(const std::string& name,
                                          const engine::Shape& shape) const {
@@ -33,8 +57,8 @@ Linear LayerReader::linear(const std::vector<std::string>& names, int outputs, i
   Linear layer;
   layer.weight = PackedMatrix(outputs * int(names.size()), inputs, precision, memory_,
                               [&](int o, std::span<float> row) {
-                                tensors_.read(names[std::size_t(o / outputs)] + ".weight",
-                                              std::int64_t(o % outputs) * inputs, row);
+                                read(names[std::size_t(o / outputs)] + ".weight",
+                                     std::int64_t(o % outputs) * inputs, row, precision);
                               });
   for (std::size_t i = 0; i < names.size(); ++i) {
     tensors_.done(names[i] + ".weight");
@@ -53,7 +77,7 @@ Linear LayerReader::convolution(const std::string& name, int outputs, int inputs
   Linear layer;
   layer.weight =
       PackedMatrix(outputs, taps * inputs, precision, memory_, [&](int o, std::span<float> row) {
-        tensors_.read(name + ".weight", std::int64_t(o) * inputs * taps, values);
+        read(name + ".weight", std::int64_t(o) * inputs * taps, values, precision);
         for (int i = 0; i < inputs; ++i) {
           for (int tap = 0; tap < taps; ++tap) {
             row[std::size_t(tap * inputs + i)] = values[std::size_t(taps * i + tap)];

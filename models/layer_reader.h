@@ -1,7 +1,10 @@
 // Reads the layers of a transformer out of a checkpoint's tensors.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/compute.h"
@@ -10,12 +13,13 @@
 
 namespace runnel::models {
 
-/// All throw std::runtime_error naming a tensor that is missing or misshapen.
+/// All throw std::runtime_error naming a tensor that is missing or misshapen, or holds a value that
+/// the precision it is packed in can't.
 class LayerReader {
  public:
-  /// Keeps a reference.
-  LayerReader(const TensorSource& tensors, const engine::ComputeConfig& compute)
-      : tensors_(tensors), memory_(compute.memory) {}
+  /// Keeps a reference. `label`: the file, for errors.
+  LayerReader(const TensorSource& tensors, const engine::ComputeConfig& compute, std::string label)
+      : tensors_(tensors), memory_(compute.memory), label_(std::move(label)) {}
 
   AlignedVector<float> floats(const std::string& name, const engine::Shape& shape) const;
   /// name.weight and name.bias.
@@ -32,8 +36,12 @@ class LayerReader {
                              engine::Precision precision) const;
 
  private:
+  void read(const std::string& tensor, std::int64_t first, std::span<float> out,
+            engine::Precision precision) const;
+
   const TensorSource& tensors_;
   engine::MemoryUsage memory_;
+  std::string label_;
 };
 
 inline std::size_t bytes_of(const engine::Linear& layer) {

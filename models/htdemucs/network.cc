@@ -105,7 +105,7 @@ struct Network::Impl {
   struct Weights {
     Weights(const Checkpoint& checkpoint, const TokenGrid& grid,
             const engine::ComputeConfig& compute, bool bf16, engine::Executor& executor)
-        : reader(*checkpoint.tensors, compute),
+        : reader(*checkpoint.tensors, compute, checkpoint.label),
           spectral(checkpoint.config, reader, bf16),
           temporal(checkpoint.config, reader, bf16),
           transformer(checkpoint.config, grid, *checkpoint.tensors, compute.encoder, executor) {}

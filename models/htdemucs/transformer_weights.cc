@@ -25,7 +25,7 @@ class Packer {
         heads_(heads),
         tensors_(tensors),
         precision_(precision),
-        read_(tensors, {}) {}
+        read_(tensors, {}, {}) {}
 
   Linear sampler(const std::string& name, int outputs, int inputs) const {
     return read_.convolution(name, outputs, inputs, 1, precision_);

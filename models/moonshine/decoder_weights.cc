@@ -34,7 +34,7 @@ DecoderWeights pack_decoder(const Checkpoint& checkpoint, const engine::ComputeC
   const Config& c = checkpoint.config;
   const Config::Decoder& d = c.decoder;
   const TensorSource& tensors = *checkpoint.tensors;
-  const LayerReader read(tensors, compute);
+  const LayerReader read(tensors, compute, checkpoint.label);
   const int attn = d.heads * d.head_dim;
   DecoderWeights w;
   w.positions = read.floats("model.decoder.pos_emb.weight", {c.encoder.max_frames, c.encoder.dim});

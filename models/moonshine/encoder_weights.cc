@@ -22,12 +22,12 @@ engine::LayerNorm unit_norm(const LayerReader& read, const std::string& name, in
 }
 
 /// The factor whose logarithm a tensor is.
-float compression(const LayerReader& read, const std::string& name) {
+float compression(const LayerReader& read, const std::string& name, const std::string& label) {
   constexpr float kMost = 20;  // beyond it, frames times the factor could overflow
   const float logarithm = read.floats(name, {}).front();
   if (logarithm > kMost) {
-    throw std::runtime_error("tensor '" + name + "': expected up to " + std::to_string(int(kMost)) +
-                             ", found " + std::to_string(logarithm));
+    throw std::runtime_error(label + ": tensor '" + name + "': expected up to " +
+                             std::to_string(int(kMost)) + ", found " + std::to_string(logarithm));
   }
   return std::exp(logarithm);
 }
@@ -40,10 +40,10 @@ Precision front_end_precision(const engine::ComputeConfig& compute) {
 
 EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeConfig& compute) {
   const Config::Encoder& c = checkpoint.config.encoder;
-  const LayerReader read(*checkpoint.tensors, compute);
+  const LayerReader read(*checkpoint.tensors, compute, checkpoint.label);
   const std::string embedder = "model.encoder.embedder.";
   EncoderWeights w;
-  w.front_end.compression = compression(read, embedder + "comp.log_k");
+  w.front_end.compression = compression(read, embedder + "comp.log_k", checkpoint.label);
   // Samples have the widest range, and these weights are few.
   w.front_end.linear =
       read.linear({embedder + "linear"}, c.dim, c.frame_samples, Precision::kFloat32);

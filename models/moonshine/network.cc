@@ -68,7 +68,7 @@ struct Model::Impl {
   Impl(Checkpoint&& checkpoint, const engine::ComputeConfig& config, WindowSemantics semantics)
       : compute(resolved(config, checkpoint)),
         windows(semantics),
-        label(std::move(checkpoint.label)),
+        label(checkpoint.label),
         random_weights(checkpoint.random_weights),
         shape(checkpoint.config),
         tokenizer(std::move(checkpoint.tokenizer)),

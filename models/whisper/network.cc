@@ -24,7 +24,7 @@ double milliseconds(Clock::duration time) {
 struct Model::Impl {
   Impl(Checkpoint&& checkpoint, const engine::ComputeConfig& config)
       : compute(config),
-        label(std::move(checkpoint.label)),
+        label(checkpoint.label),
         random_weights(checkpoint.random_weights),
         shape(checkpoint.config),
         generation(std::move(checkpoint.generation)),

@@ -11,7 +11,7 @@ using models::bytes_of;
 
 EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeConfig& compute) {
   const Config& c = checkpoint.config;
-  const LayerReader read(*checkpoint.tensors, compute);
+  const LayerReader read(*checkpoint.tensors, compute, checkpoint.label);
   const Precision precision = compute.encoder;
   EncoderWeights w;
   w.conv1 = read.convolution("model.encoder.conv1", c.dim, c.mel_bins, 3, precision);
@@ -36,7 +36,7 @@ EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeC
 
 DecoderWeights pack_decoder(const Checkpoint& checkpoint, const engine::ComputeConfig& compute) {
   const Config& c = checkpoint.config;
-  const LayerReader read(*checkpoint.tensors, compute);
+  const LayerReader read(*checkpoint.tensors, compute, checkpoint.label);
   const Precision precision = compute.decoder;
   DecoderWeights w;
   w.tokens = read.linear({"model.decoder.embed_tokens"}, c.vocab_size, c.dim, precision);

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,6 +67,8 @@ TEST(Weights, AValueThatIsNotFiniteIsToldWithItsTensorAndPlace) {
   };
   for (const Case& c :
        {Case{"F32", 4, 0x7fc00000, "NaN"}, Case{"F32", 4, 0xff800001, "NaN"},
+        Case{"F32", 4, 0x7f7f8000, "3.39618e+38, infinite as bfloat16,"},
+        Case{"F32", 4, 0xff7fffff, "-3.40282e+38, infinite as bfloat16,"},
         Case{"F32", 4, 0x7f800000, "infinity"}, Case{"F32", 4, 0xff800000, "-infinity"},
         Case{"F16", 2, 0x7c00, "infinity"}, Case{"F16", 2, 0x7e01, "NaN"},
         Case{"BF16", 2, 0xff80, "-infinity"}, Case{"BF16", 2, 0x7f81, "NaN"},
@@ -94,11 +97,11 @@ TEST(Weights, AValueThatIsNotFiniteIsToldWithItsTensorAndPlace) {
 
 TEST(Weights, LargeAndTinyValuesAreFinite) {
   Bytes file = safetensors(R"({"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})", 0);
-  for (const float x : {std::numeric_limits<float>::max(), -std::numeric_limits<float>::max(),
-                        std::numeric_limits<float>::denorm_min(), -0.0f}) {
+  const auto largest = std::bit_cast<float>(0x7f7f7fffu);  // that bfloat16 rounds down
+  for (const float x : {largest, -largest, std::numeric_limits<float>::denorm_min(), -0.0f}) {
     file.number(std::bit_cast<std::uint32_t>(x), 4);
   }
-  EXPECT_EQ(Weights::borrow(file, "m").floats("w", {4})[0], std::numeric_limits<float>::max());
+  EXPECT_EQ(Weights::borrow(file, "m").floats("w", {4})[0], largest);
 }
 
 TEST(Weights, ReadsUnalignedFloats) {
@@ -215,6 +218,13 @@ TEST_F(WeightsFolder, ErrorsNameShardAndTensor) {
                              HasSubstr("expects it in one.safetensors, found here")));
   write("two.safetensors", Bytes().text("junk"));
   EXPECT_THAT(error(), HasSubstr("two.safetensors: expected a safetensors header"));
+}
+
+TEST_F(WeightsFolder, APipeIsRefusedWithoutWaitingForAWriter) {
+  const auto fifo = folder_ / "model.safetensors";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(error_of([&] { Weights::open(folder_); }),
+            fifo.string() + ": expected a file, found something else");
 }
 
 TEST_F(WeightsFolder, AnIndexReachesNothingOutsideItsFolder) {

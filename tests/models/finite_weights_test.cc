@@ -78,6 +78,16 @@ void expect_each_is_named(
   EXPECT_GT(tried, 5);
 }
 
+/// The tensor, of floats, begins with `value`.
+std::vector<std::byte> beginning_with(float value, std::vector<std::byte> file,
+                                      const std::string& tensor) {
+  const engine::Weights weights = engine::Weights::borrow(file, "file");
+  const engine::Tensor& t = weights.tensors().at(tensor);
+  EXPECT_EQ(t.dtype, engine::DType::kF32);
+  std::memcpy(file.data() + (t.bytes.data() - file.data()), &value, sizeof value);
+  return file;
+}
+
 class FiniteWeights : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -129,6 +139,33 @@ TEST_F(FiniteWeights, OfMoonshine) {
                          write_file(folder_ / "model.safetensors", file);
                          moonshine::Model(moonshine::load_checkpoint(folder_), kCompute);
                        });
+}
+
+TEST_F(FiniteWeights, OfFloat16AreNoLargerThanItHas) {
+  const fs::path fixture = "tests/fixtures/moonshine";
+  for (const char* name : {"config.json", "tokenizer.json", "preprocessor_config.json"}) {
+    fs::copy_file(fixture / name, folder_ / name);
+  }
+  const std::vector<std::byte> file = content_of(fixture / "model.safetensors");
+  for (const char* tensor :
+       {"model.encoder.embedder.conv1.weight", "model.encoder.layers.0.mlp.fc1.weight",
+        "model.decoder.layers.0.self_attn.v_proj.weight"}) {
+    SCOPED_TRACE(tensor);
+    const auto load = [&](float value, engine::Precision precision) {
+      write_file(folder_ / "model.safetensors", beginning_with(value, file, tensor));
+      return error_of([&] {
+        moonshine::Model(moonshine::load_checkpoint(folder_),
+                         {.encoder = precision, .decoder = precision, .threads = 1});
+      });
+    };
+    EXPECT_EQ(load(-65504, engine::Precision::kFloat16), "");
+    EXPECT_EQ(load(-70000, engine::Precision::kBFloat16), "");
+    EXPECT_THAT(load(-70000, engine::Precision::kFloat16),
+                AllOf(HasSubstr(folder_.string() + ": tensor '" + std::string(tensor) +
+                                "': expected values up to 65504, float16's largest, found -70000 "
+                                "at element 0"),
+                      Not(HasSubstr("\n"))));
+  }
 }
 
 TEST_F(FiniteWeights, OfWhisperFolders) {

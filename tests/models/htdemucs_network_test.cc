@@ -123,7 +123,7 @@ TEST_P(HtdemucsGoldens, TheSpectrogramAndTheEncodersAreTheReferences) {
   }
   EXPECT_LT(most, 1e-5);
 
-  const LayerReader reader(*bag.models[0].tensors, config);
+  const LayerReader reader(*bag.models[0].tensors, config, bag.models[0].label);
   const SpectralWeights weights(c, reader, false);
   for (int i = 0; i < c.depth; ++i) spectral.encode(weights, i);
   const auto encoded = expected_tensor(folder_, "segment.encoder3");
