@@ -6,11 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <stdexcept>
+#include <system_error>
+
+#include "rt/descriptor.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
@@ -53,6 +58,36 @@ void silence_alsa() {
   const auto set_handler =
       reinterpret_cast<SetHandler>(dlsym(RTLD_DEFAULT, "snd_lib_error_set_handler"));
   if (set_handler != nullptr) set_handler(&say_nothing);
+}
+
+/// With fewer, PortAudio aborts, tries for a second each of the dozens of names that ALSA has, or
+/// finds less than there is.
+void check_descriptors() {
+  std::array<Descriptor, 32> free;
+  for (std::size_t found = 0; found < free.size(); ++found) {
+    free[found] = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (free[found].get() >= 0) continue;
+    const std::string why = std::generic_category().message(errno);
+    throw std::runtime_error("audio devices need " + std::to_string(free.size()) +
+                             " free descriptors, found " + std::to_string(found) + ": " + why);
+  }
+}
+
+/// PortAudio aborts where ALSA's configuration is missing or names no device. Looked up by name as
+/// above; without ALSA there is nothing to look at.
+bool alsa_is_configured() {
+  const auto function = [](const char* name) { return dlsym(RTLD_DEFAULT, name); };
+  using Node = void*;
+  const auto update = reinterpret_cast<int (*)()>(function("snd_config_update"));
+  const auto top = static_cast<Node*>(function("snd_config"));
+  const auto search =
+      reinterpret_cast<int (*)(Node, const char*, Node*)>(function("snd_config_search"));
+  const auto first = reinterpret_cast<void* (*)(Node)>(function("snd_config_iterator_first"));
+  const auto end = reinterpret_cast<void* (*)(Node)>(function("snd_config_iterator_end"));
+  if (!update || !top || !search || !first || !end) return true;
+  Node names = nullptr;
+  return update() >= 0 && *top != nullptr && search(*top, "pcm", &names) == 0 &&
+         first(names) != end(names);
 }
 
 double milliseconds(double seconds) { return 1e3 * seconds; }
@@ -128,6 +163,8 @@ const DeviceInfo& find_device(const std::vector<DeviceInfo>& devices, std::strin
 AudioSystem::AudioSystem() {
   const QuietStderr quiet;
   silence_alsa();
+  check_descriptors();
+  if (!alsa_is_configured()) return;
   if (const PaError error = Pa_Initialize(); error != paNoError) {
     throw std::runtime_error(std::string("PortAudio cannot start: ") + Pa_GetErrorText(error));
   }
@@ -138,10 +175,11 @@ AudioSystem::AudioSystem() {
     Pa_Terminate();
     throw;
   }
+  started_ = true;
 }
 
 AudioSystem::~AudioSystem() {
-  if (abandoned_) return;
+  if (!started_) return;
   const QuietStderr quiet;
   Pa_Terminate();
 }

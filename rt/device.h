@@ -35,7 +35,8 @@ const DeviceInfo& find_device(const std::vector<DeviceInfo>& devices, std::strin
 /// stderr. Use one, from main's thread; it outlives its streams.
 class AudioSystem {
  public:
-  /// Throws std::runtime_error if PortAudio cannot start. Having no device is not an error.
+  /// Throws std::runtime_error in one line if PortAudio cannot start. Having no device is not an
+  /// error.
   AudioSystem();
   ~AudioSystem();
   AudioSystem(const AudioSystem&) = delete;
@@ -49,11 +50,11 @@ class AudioSystem {
   const DeviceInfo& device(int index) const;
 
   /// A stream of it hangs in the driver: do not wait for it at the end.
-  void abandon() noexcept { abandoned_ = true; }
+  void abandon() noexcept { started_ = false; }
 
  private:
   std::vector<DeviceInfo> devices_;
-  bool abandoned_ = false;
+  bool started_ = false;  // and to be ended
 };
 
 /// Points stderr at nothing while it lives, because ALSA and JACK print there whatever we do.

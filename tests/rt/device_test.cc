@@ -1,6 +1,10 @@
 #include "rt/device.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
 
 #include "rt/device_stream.h"
 #include "tests/rt/test_audio.h"
@@ -103,6 +107,21 @@ TEST(AudioSystem, StartsWithOrWithoutDevicesAndWithoutAWord) {
     EXPECT_TRUE(is_one_line(error_of([&] { resolve(system, {.input_device = 100'000}); })));
   }
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(AudioSystem, WithoutAlsasConfigurationThereIsNoDevice) {
+  const char* name = "ALSA_CONFIG_PATH";
+  for (const char* path : {"/dev/null", "/nowhere/alsa.conf"}) {
+    const pid_t child = fork();  // PortAudio used to abort
+    if (child == 0) {
+      setenv(name, path, 1);
+      const bool none = AudioSystem().devices().empty();
+      _exit(none ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0) << path;
+  }
 }
 
 TEST(QuietStderr, IsQuietOnlyWhileItLives) {

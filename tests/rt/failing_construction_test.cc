@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "rt/device.h"
 #include "rt/event_queue.h"
 #include "rt/pump.h"
 #include "rt/rescaling_sink.h"
@@ -120,6 +121,15 @@ TEST_P(FailingConstruction, WithoutAThread) {
 
 TEST_P(FailingConstruction, WithoutADescriptor) {
   sweep_descriptors([this] { make(); });
+}
+
+// Not without memory: C++ libraries below ALSA then throw through its C, which keeps its lock.
+TEST(FailingAudioSystem, WithoutAThread) {
+  sweep(Resource::kThread, [] { const AudioSystem system; });
+}
+
+TEST(FailingAudioSystem, WithoutADescriptor) {
+  sweep_descriptors([] { const AudioSystem system; });
 }
 
 void read_some(AudioSource& source) {
