@@ -187,7 +187,7 @@ void Mp3Source::decode_frame() {
   }
   errors_in_row_ = 0;
   look_for_a_gap();
-  if (audio == nullptr) return;
+  if (audio == nullptr || bytes == 0) return;
   decoded_.resize(bytes / sizeof(float));
   std::memcpy(decoded_.data(), audio, decoded_.size() * sizeof(float));
   repair(decoded_.data(), std::int64_t(decoded_.size()));

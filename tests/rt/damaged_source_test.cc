@@ -137,6 +137,20 @@ TEST(Mp3, WithoutALengthIsNotCalledDamaged) {
   EXPECT_TRUE(heard.complete);
 }
 
+TEST(Mp3, WhoseLengthIsTooShortIsReadToTheEnd) {
+  for (const int frames : {1, 10}) {
+    Bytes bytes = encode(kMp3, 1000, 2 * kRateHz);
+    const std::string name = "Xing";  // flags and the number of frames follow
+    const auto info = std::search(bytes.begin(), bytes.end(), name.begin(), name.end(),
+                                  [](std::byte a, char b) { return a == std::byte(b); });
+    ASSERT_NE(info, bytes.end());
+    for (int i = 0; i < 4; ++i) info[8 + i] = std::byte(i == 3 ? frames : 0);
+    const Heard heard = hear(bytes);
+    EXPECT_NEAR(seconds_of(1000, heard.samples), 2.0, 0.05);
+    EXPECT_EQ(heard.warning, "");
+  }
+}
+
 TEST(Mp3, TagsAroundItAreNoDamage) {
   Bytes last(128);
   for (std::size_t i = 0; i < 3; ++i) last[i] = std::byte("TAG"[i]);
