@@ -1,6 +1,7 @@
 // Streaming short-time Fourier transform.
 #pragma once
 
+#include <algorithm>
 #include <complex>
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,11 @@ class Stft {
   /// n_fft − 1: the delay of Stft and Istft together, since sample i is finished by the last frame
   /// that holds it as its first. Istft adds 0; a model in between adds its look-ahead.
   std::int64_t latency_samples() const noexcept { return config_.n_fft - 1; }
+
+  /// Samples still to be pushed until the next frame is there: 0 if it is.
+  int samples_wanted() const noexcept {
+    return std::max(0, config_.n_fft - (progress_.end - progress_.begin));
+  }
 
   const StftConfig& config() const noexcept { return config_; }
   int channels() const noexcept { return channels_; }

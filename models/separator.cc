@@ -242,6 +242,12 @@ Separator::Separator(Separator&&) noexcept = default;
 
 void Separator::push(const AudioChunk& chunk) noexcept { impl_->dry.push(chunk); }
 bool Separator::pop(Stems& stems) noexcept { return impl_->pop(stems); }
+int Separator::samples_wanted() const noexcept {
+  // What is resampled as it comes is not left for the moment when the step is due.
+  const bool resamples = impl_->format.rate_hz != impl_->model_rate;
+  return resamples ? 1 : std::max(1, impl_->stft.samples_wanted());
+}
+
 void Separator::flush() noexcept { impl_->flushing = true; }
 void Separator::reset() noexcept { impl_->reset(); }
 

@@ -42,6 +42,7 @@ class Separator final : public StemSeparator {
   void flush() noexcept override;
   void reset() noexcept override;
 
+  int samples_wanted() const noexcept override;
   /// At the input's rate; see stage.h. 511 (31.9 ms) at 16 kHz; resampling adds its filters.
   std::int64_t latency_samples() const noexcept override;
   /// How the delay is made up, in ms.

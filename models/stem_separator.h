@@ -29,6 +29,8 @@ class StemSeparator {
   virtual void flush() noexcept = 0;
   virtual void reset() noexcept = 0;
 
+  /// Nothing is gained by a push before there are so many more samples: at least 1.
+  virtual int samples_wanted() const noexcept { return 1; }
   /// At the input's rate; see stage.h.
   virtual std::int64_t latency_samples() const noexcept = 0;
   virtual const SeparatorFormat& format() const noexcept = 0;

@@ -34,11 +34,16 @@ SourcePump::SourcePump(AudioSource& source, AudioRing& ring, const SourcePumpOpt
       options_(check(source, ring, options)),
       start_ns_(options.start_ns != 0 ? options.start_ns : now_ns()),
       worker_(options.thread, [this](const std::stop_token& stop) {
+        const std::stop_callback wake(stop, [this]() noexcept {
+          stopped_.notify();
+          ring_.writer_wakeup().notify();
+        });
         try {
           run(stop);
         } catch (...) {
           failure_ = std::current_exception();
         }
+        if (options_.realtime && !stop.stop_requested()) stopped_.wait_until_ns(over_ns());
         // Publishes failure_ and the last frames; acquired by finished().
         finished_.store(true, std::memory_order_release);
         if (options_.owner) options_.owner->notify();
@@ -60,22 +65,29 @@ void SourcePump::rethrow_if_failed() const {
   if (finished() && failure_) std::rethrow_exception(failure_);
 }
 
+/// When the time of all that was read is over.
+std::int64_t SourcePump::over_ns() const noexcept {
+  return start_ns_ + frames_to_ns(index_, source_.rate_hz());
+}
+
 void SourcePump::run(const std::stop_token& stop) {
   std::vector<float> block(std::size_t(options_.block_frames) * std::size_t(source_.channels()));
   const int rate_hz = source_.rate_hz();
-  std::int64_t index = 0;
-  const std::stop_callback wake(stop, [this]() noexcept {
-    stopped_.notify();
-    ring_.writer_wakeup().notify();
-  });
+  const std::int64_t ahead_ns = options_.ahead ? frames_to_ns(ring_.capacity() / 2, rate_hz) : 0;
+  std::int64_t horizon_ns = 0;  // what is over by then may be written
   while (!stop.stop_requested()) {
     const int frames = source_.read(block.data(), options_.block_frames);
     if (frames == 0) return;
-    const BlockTime time{index, start_ns_ + frames_to_ns(index, rate_hz)};
-    index += frames;
+    const BlockTime time{index_, start_ns_ + frames_to_ns(index_, rate_hz)};
+    index_ += frames;
     if (options_.realtime) {
-      // The schedule is absolute: a late wake-up delays this block and no other.
-      if (stopped_.wait_until_ns(start_ns_ + frames_to_ns(index, rate_hz))) return;
+      // The schedule is absolute: a late wake-up delays no later block.
+      if (over_ns() > horizon_ns) {
+        if (stopped_.wait_until_ns(over_ns() - ahead_ns / 2)) return;
+        horizon_ns = now_ns() + ahead_ns;
+      }
+      // Only a block whose time has come may be lost for want of room.
+      if (options_.ahead && ring_.writable() < frames && stopped_.wait_until_ns(over_ns())) return;
     } else {
       while (ring_.writable() < frames) {
         if (stop.stop_requested()) return;

@@ -33,6 +33,7 @@ nlohmann::json measure_pipeline(const LatencyOptions& options) {
   LiveSeparation live(model.separators, options.rate_hz, 1,
                       {.block_frames = block,
                        .input_notifies = true,
+                       .input_ahead = true,
                        .owner = &stop.wakeup(),
                        .realtime_priority = options.realtime_priority},
                       &nowhere);
@@ -41,6 +42,7 @@ nlohmann::json measure_pipeline(const LatencyOptions& options) {
   rt::SourcePump pump(source, live.input(),
                       {.block_frames = block,
                        .realtime = true,
+                       .ahead = true,
                        .owner = &stop.wakeup(),
                        .thread = {.name = "pump", .realtime_priority = options.realtime_priority}});
   while (!pump.finished() && !stop.requested()) stop.wakeup().wait();

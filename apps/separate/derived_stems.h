@@ -20,6 +20,7 @@ class DerivedStems final : public models::StemSeparator {
   void flush() noexcept override { inner_->flush(); }
   void reset() noexcept override;
 
+  int samples_wanted() const noexcept override { return inner_->samples_wanted(); }
   std::int64_t latency_samples() const noexcept override { return inner_->latency_samples(); }
   const models::SeparatorFormat& format() const noexcept override { return inner_->format(); }
   int stems() const noexcept override { return int(stems_.size()); }

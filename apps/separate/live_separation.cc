@@ -124,7 +124,7 @@ void LiveSeparation::run_worker(const std::stop_token& stop) {
     stems_ring_.reader_wakeup().notify();
   };
   try {
-    const std::stop_callback wake(stop, [this]() noexcept { input_.reader_wakeup().notify(); });
+    const std::stop_callback wake(stop, [this]() noexcept { wake_worker(); });
     separate_input(stop);
   } catch (...) {  // a hook's
     over();
@@ -142,7 +142,7 @@ void LiveSeparation::separate_input(const std::stop_token& stop) {
     // Acquires the release in end_input(): the frames before it are readable now.
     const bool ended = input_ended_.load(std::memory_order_acquire);
     // With an end, only what is there now: a duplex device goes on writing.
-    int left = input_.readable();
+    int left = options_.input_ahead ? due_frames(look_ns) : input_.readable();
     const bool found = left > 0;
     while (left > 0 && !stop.stop_requested()) {
       const int taken = take_block(std::min(left, most_frames()));
@@ -155,9 +155,40 @@ void LiveSeparation::separate_input(const std::stop_token& stop) {
       finish_input();
       return;
     }
-    input_.reader_wakeup().wait_until_ns(
-        options_.input_notifies ? rt::Wakeup::kNever : arrivals.next_look_ns(found, look_ns));
+    if (options_.input_ahead) {
+      wait_for_due_input();
+    } else {
+      input_.reader_wakeup().wait_until_ns(
+          options_.input_notifies ? rt::Wakeup::kNever : arrivals.next_look_ns(found, look_ns));
+    }
   }
+}
+
+/// Oldest frames in input() that are over at `at_ns`: whole blocks, or all up to a gap or the end.
+int LiveSeparation::due_frames(std::int64_t at_ns) noexcept {
+  const rt::AudioRing::Block block = input_.peek(input_.capacity());
+  const auto over_ns = [&](int n) { return block.time.due_ns + rt::frames_to_ns(n, rate_hz_); };
+  if (block.frames == 0 || at_ns < over_ns(1)) return 0;
+  if (at_ns >= over_ns(block.frames)) return block.frames;
+  // The next nanosecond's frame count, rounded down, may be one too many.
+  int n = int(double(at_ns - block.time.due_ns) * 1e-9 * rate_hz_) + 1;
+  while (at_ns < over_ns(n)) --n;
+  return std::max(0, n - int((block.time.index + n) % options_.block_frames));
+}
+
+void LiveSeparation::wait_for_due_input() noexcept {
+  const rt::AudioRing::Block block = input_.peek(input_.capacity());
+  // To the end of the block with the last sample that the model needs.
+  const std::int64_t need = block.time.index + separator_->samples_wanted();
+  const int block_frames = options_.block_frames;
+  const std::int64_t end = (need + block_frames - 1) / block_frames * block_frames;
+  const bool all_here = end - block.time.index <= block.frames;
+  if (!all_here && block.frames == input_.readable()) {
+    input_.reader_wakeup().wait();
+    return;
+  }
+  const std::int64_t frames = std::min<std::int64_t>(end - block.time.index, block.frames);
+  early_end_.wait_until_ns(block.time.due_ns + rt::frames_to_ns(frames, rate_hz_));
 }
 
 /// Puts the block's channels into rows of planar_ from column `at` on.
@@ -191,7 +222,6 @@ int LiveSeparation::take_block(int max_frames) noexcept {
     if (frames == 0) start_index = block.time.index;
     if (block.time.index != start_index + frames) break;
     over_ns = block.time.due_ns + rt::frames_to_ns(block.frames, rate_hz_);
-    delays_.queue_wait.record(taken_ns - over_ns);
     copy_block(block, frames);
     input_.consume(block.frames);
     timeline_.add(block.time);
@@ -209,6 +239,7 @@ int LiveSeparation::take_block(int max_frames) noexcept {
 
   const std::int64_t done_ns = rt::now_ns();
   if (const std::int64_t ran = separator_->steps() - steps; ran > 0) {
+    delays_.queue_wait.record(taken_ns - over_ns);
     delays_.compute.record((done_ns - taken_ns) / ran);
     delays_.reaction.record(done_ns - over_ns);
   }

@@ -38,6 +38,9 @@ struct LiveOptions {
   /// Who writes into input() notifies its reader, as a SourcePump does. A device callback may not:
   /// then the worker looks by the clock.
   bool input_notifies = false;
+  /// And it writes before the time, as a SourcePump that is ahead: the worker takes whole blocks
+  /// that are over, and sleeps until the model can run.
+  bool input_ahead = false;
   rt::Wakeup* owner = nullptr;  // notified once separated() or failed() is true
   std::optional<LivePlayback> playback{};
   std::int64_t max_frames = 0;  // of input, then the audio is over; 0: until end_input()
@@ -54,8 +57,8 @@ struct MeterEvent {
   float output_peak = 0;
 };
 
-/// Delays in ns; all open loop. See docs/architecture.md. Compute and reaction are those of blocks
-/// for which the model ran: the others, which only fill a hop, take next to no time.
+/// Delays in ns; all open loop. See docs/architecture.md. Queue wait, compute and reaction are those
+/// of blocks for which the model ran: the others only fill a hop, whenever they are taken.
 struct LiveDelays {
   explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns) {}
 
@@ -109,7 +112,7 @@ class LiveSeparation {
   /// The frames in input() now are the last ones: they are separated, flushed and written.
   void end_input() noexcept {
     input_ended_.store(true, std::memory_order_release);
-    input_.reader_wakeup().notify();
+    wake_worker();
   }
   /// The worker has handed over the last stems: playback() can be drained.
   bool separated() const noexcept { return separated_.load(std::memory_order_acquire); }
@@ -140,9 +143,16 @@ class LiveSeparation {
     return std::max(options_.block_frames, options_.catch_up_frames);
   }
 
+  void wake_worker() noexcept {
+    input_.reader_wakeup().notify();
+    early_end_.notify();
+  }
+
   // The worker.
   void run_worker(const std::stop_token& stop);
   void separate_input(const std::stop_token& stop);
+  int due_frames(std::int64_t at_ns) noexcept;
+  void wait_for_due_input() noexcept;
   int take_block(int max_frames) noexcept;
   void copy_block(const rt::AudioRing::Block& block, int at) noexcept;
   void hand_over() noexcept;
@@ -168,6 +178,8 @@ class LiveSeparation {
   std::unique_ptr<rt::AudioRing> playback_ring_;
   std::unique_ptr<dsp::Resampler> playback_resampler_;
   StemWriter* const recording_;
+
+  rt::Wakeup early_end_;  // of a wait for the time; the ring's is for frames
 
   // The worker's own.
   Timeline timeline_;

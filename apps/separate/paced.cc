@@ -47,14 +47,17 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
   LiveOptions live_settings = live_options(options, model, source->rate_hz());
   live_settings.meter = line.enabled();
   live_settings.input_notifies = true;
+  live_settings.input_ahead = true;
   live_settings.owner = &stop.wakeup();
   LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,
                       writer.get());
   introduce(model, live);
   live.start();
-  rt::SourcePump pump(
-      *source, live.input(),
-      {.block_frames = options.block_frames, .realtime = true, .owner = &stop.wakeup()});
+  rt::SourcePump pump(*source, live.input(),
+                      {.block_frames = options.block_frames,
+                       .realtime = true,
+                       .ahead = true,
+                       .owner = &stop.wakeup()});
   watch(live, pump, stop, line);
   pump.stop();
   live.end_input();
