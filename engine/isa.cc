@@ -5,7 +5,10 @@
 #include <string>
 
 #include "engine/kernels/amx.h"
+
+#if defined(__aarch64__)
 #include "hwy/targets.h"
+#endif
 
 namespace runnel::engine {
 namespace {
@@ -14,16 +17,23 @@ bool supports(Isa isa) {
   switch (isa) {
     case Isa::kGeneric:
       return true;
+#if defined(__x86_64__)
+    // What Highway's HWY_AVX2 and HWY_AVX3 are compiled for. Not hwy::SupportedTargets(): libhwy
+    // measures the processor's timer whenever a program that needs it starts, for 5 ms.
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("x86-64-v3") && __builtin_cpu_supports("aes") &&
+             __builtin_cpu_supports("pclmul");
+    case Isa::kAvx512:
+      return supports(Isa::kAvx2) && __builtin_cpu_supports("x86-64-v4");
+#elif defined(__aarch64__)
     case Isa::kNeon:
       return hwy::SupportedTargets() & HWY_NEON;
-    case Isa::kAvx2:
-      return hwy::SupportedTargets() & HWY_AVX2;
-    case Isa::kAvx512:
-      return hwy::SupportedTargets() & HWY_AVX3;
+#endif
     case Isa::kAmx:
       return amx_usable();
+    default:
+      return false;
   }
-  return false;
 }
 
 Isa choose() {

@@ -51,24 +51,23 @@ class WavFile : public FileSink::Container {
     const std::vector<std::byte> header = make_wav_header(format_);
     header_bytes_ = std::int64_t(header.size());
     write_all(file_.descriptor(), header);
+    struct stat status {};
+    // Others may hear it: each sample at once.
+    if (fstat(file_.descriptor(), &status) != 0 || !S_ISREG(status.st_mode)) page_bytes_ = 1;
   }
 
   std::int64_t write(std::span<const float> samples) override {
-    bytes_.resize(samples.size() * std::size_t(bytes_per_sample(format_.samples)));
-    const std::int64_t clipped = encode_samples(format_.samples, samples, bytes_.data());
-    try {
-      write_all(file_.descriptor(), bytes_);
-    } catch (const std::system_error&) {
-      keep_what_was_written();
-      throw;
-    }
-    format_.data_bytes += std::int64_t(bytes_.size());
+    const std::size_t before = bytes_.size();
+    bytes_.resize(before + samples.size() * std::size_t(bytes_per_sample(format_.samples)));
+    const std::int64_t clipped = encode_samples(format_.samples, samples, bytes_.data() + before);
+    if (bytes_.size() >= page_bytes_) write_bytes();
     const std::int64_t second = std::int64_t(format_.rate_hz) * format_.bytes_per_frame();
     if (format_.data_bytes - described_bytes_ >= second) update_header();
     return clipped;
   }
 
   void finish() override {
+    write_bytes();
     update_header();  // first: there may be no room for more
     if (format_.data_bytes % 2 == 1) write_all(file_.descriptor(), std::vector(1, std::byte{0}));
   }
@@ -78,6 +77,17 @@ class WavFile : public FileSink::Container {
   }
 
  private:
+  void write_bytes() {
+    try {
+      write_all(file_.descriptor(), bytes_);
+    } catch (const std::system_error&) {
+      keep_what_was_written();
+      throw;
+    }
+    format_.data_bytes += std::int64_t(bytes_.size());
+    bytes_.clear();
+  }
+
   void update_header() {
     write_all_at(file_.descriptor(), make_wav_header(format_), 0);
     described_bytes_ = format_.data_bytes;
@@ -99,7 +109,8 @@ class WavFile : public FileSink::Container {
   WavFormat format_;  // data_bytes: written so far
   std::int64_t header_bytes_ = 0;
   std::int64_t described_bytes_ = 0;  // in the header on disk
-  std::vector<std::byte> bytes_;
+  std::size_t page_bytes_ = 4096;     // fewer are not worth a system call
+  std::vector<std::byte> bytes_;      // to be written
 };
 
 /// libsndfile's setting for a constant bit rate: from 0, the most, to 1.

@@ -18,6 +18,8 @@
 namespace runnel::rt {
 namespace {
 
+constexpr int kFileFrames = 4096;
+
 bool is_float_format(SampleFormat samples) {
   return samples == SampleFormat::kFloat32 || samples == SampleFormat::kFloat64;
 }
@@ -52,7 +54,8 @@ WavSource::WavSource(int descriptor, const PipeFormat& format, const std::string
                      const Interrupt* stop)
     : AudioSource({.name = name, .rate_hz = format.rate_hz, .channels = format.channels}, stop),
       descriptor_(descriptor),
-      is_raw_(format.raw.has_value()) {
+      is_raw_(format.raw.has_value()),
+      is_file_(bytes_to_come(descriptor) >= 0) {
   if (is_raw_) {
     if (format.rate_hz < 1 || format.channels < 1) {
       throw std::runtime_error(name + ": raw samples need a rate and a channel count, found " +
@@ -88,7 +91,7 @@ WavSource::WavSource(int descriptor, const PipeFormat& format, const std::string
 }
 
 void WavSource::look_for_24_bits() {
-  if (bytes_to_come(descriptor_) < 0) return;  // a pipe: what comes decides
+  if (!is_file_) return;  // a pipe: what comes decides
   std::int64_t position = lseek(descriptor_, 0, SEEK_CUR);
   const std::int64_t end = position + std::min(encoding_.data_bytes, kLookedThrough);
   std::vector<std::byte> bytes(1 << 16);  // whole samples
@@ -159,6 +162,8 @@ void WavSource::decode(std::size_t bytes) {
 }
 
 void WavSource::refill(int frames) {
+  // A file need not be waited for: fewer and larger reads.
+  if (is_file_) frames *= std::max(1, kFileFrames / frames);
   const auto unit_bytes = std::size_t(encoding_.bytes_per_unit());
   const auto units =
       std::size_t((frames + encoding_.frames_per_unit() - 1) / encoding_.frames_per_unit());

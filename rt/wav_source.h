@@ -50,6 +50,7 @@ class WavSource : public AudioSource {
   Descriptor file_;  // or none
   const int descriptor_;
   const bool is_raw_;
+  const bool is_file_;
   WavFormat encoding_;
   std::int64_t bytes_left_ = -1;  // of the audio; −1: unknown
   std::int64_t decoded_frames_ = 0;

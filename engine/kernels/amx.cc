@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "engine/kernels/amx-inl.h"
-#include "hwy/targets.h"
 
 RUNNEL_AMX_BEGIN
 namespace runnel::engine::tiles {
@@ -80,7 +79,7 @@ bool amx_usable() {
     const bool vbmi = ecx >> 1 & 1;
     asm volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(1));
     const bool bf16 = eax >> 5 & 1;
-    return tiles && vbmi && bf16 && (hwy::SupportedTargets() & HWY_AVX3) &&
+    return tiles && vbmi && bf16 && __builtin_cpu_supports("x86-64-v4") &&
            syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   }();
   return usable;
