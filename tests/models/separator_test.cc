@@ -94,6 +94,31 @@ TEST(Separator, DelayEqualsThePromise) {
   }
 }
 
+TEST(Separator, WantsAsMuchAsTheNextStepNeeds) {
+  Separator separator(model(), {.rate_hz = 16000, .channels = 1, .max_chunk = 512});
+  const std::vector<float> samples = noise(512, 5);
+  std::int64_t pushed = 0;
+  const auto push = [&](int frames) {
+    separator.push(chunk_of(samples, 1, frames, pushed, 16000));
+    pushed += frames;
+    Stems stems;
+    while (separator.pop(stems)) {
+    }
+  };
+  EXPECT_EQ(separator.samples_wanted(), 256);  // the frame's first half is zeros
+  for (int step = 0; step < 5; ++step) {
+    push(100 + step);
+    push(separator.samples_wanted() - 1);
+    EXPECT_EQ(separator.steps(), step);
+    EXPECT_EQ(separator.samples_wanted(), 1);
+    push(1);
+    EXPECT_EQ(separator.steps(), step + 1);
+    EXPECT_EQ(separator.samples_wanted(), 256);
+  }
+  EXPECT_EQ(Separator(model(), {.rate_hz = 48000}).samples_wanted(), 1)
+      << "resampling is not left for the step";
+}
+
 TEST(Separator, OtherRatesStayAlignedWithTheModelsRate) {
   const auto at_16k = testing::read_mono("tests/fixtures/gtcrn/noisy.wav");
   const auto to_48k = [](const std::vector<float>& x) {

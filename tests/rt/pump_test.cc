@@ -201,6 +201,75 @@ TEST(SourcePump, WakesOncePerBlockWhenPaced) {
   EXPECT_LE(context_switches() - before, kBlocks + 10);
 }
 
+TEST(SourcePump, WritesUpToHalfOfTheRingAhead) {
+  constexpr int kTotal = 9'600;  // 0.2 s
+  Counting source(kTotal);
+  AudioRing ring = make_ring(16'384);
+  const std::int64_t start = now_ns();
+  SourcePump pump(source, ring,
+                  {.block_frames = 96, .realtime = true, .ahead = true, .start_ns = start});
+  bool finished = false;
+  while (!finished) {
+    finished = pump.finished();
+    const std::int64_t written = ring.fill();
+    const std::int64_t passed_ns = now_ns() - start;
+    ASSERT_LE(frames_to_ns(written, 48'000), passed_ns + frames_to_ns(16'384 / 2, 48'000));
+    std::this_thread::yield();
+  }
+  EXPECT_GE(now_ns(), start + frames_to_ns(kTotal, 48'000)) << "not over before its time";
+  EXPECT_EQ(ring.peek(kTotal).frames, kTotal) << "one stretch of time";
+}
+
+TEST(SourcePump, SleepsThroughWhatItWroteAhead) {
+  constexpr int kBlocks = 300;  // 0.6 s; a quarter of the ring is 0.17 s
+  Counting source(kBlocks * 96);
+  AudioRing ring = make_ring(kBlocks * 96);
+  Wakeup over;
+  const long before = context_switches();
+  SourcePump pump(source, ring,
+                  {.block_frames = 96, .realtime = true, .ahead = true, .owner = &over});
+  while (!pump.finished()) over.wait();
+  EXPECT_LE(context_switches() - before, 20);
+}
+
+TEST(SourcePump, LosesOnlyWhatIsDueWhenAhead) {
+  constexpr int kTotal = 5'000;
+  Counting source(kTotal);
+  AudioRing ring = make_ring(1024);
+  const std::int64_t start = now_ns();
+  SourcePump pump(source, ring,
+                  {.block_frames = 100, .realtime = true, .ahead = true, .start_ns = start});
+  while (!pump.finished()) {  // nobody reads
+    const std::int64_t lost = ring.dropped();
+    if (lost > 0) {
+      ASSERT_GE(now_ns(), start + frames_to_ns(1024 + lost, 48'000));
+    }
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(ring.dropped(), kTotal - 1024);
+}
+
+TEST(SourcePump, AnErrorAheadOfItsTimeWaitsForIt) {
+  Counting source(2'500, 48'000, 1, true);
+  AudioRing ring = make_ring(16'384);
+  const std::int64_t start = now_ns();
+  SourcePump pump(source, ring,
+                  {.block_frames = 100, .realtime = true, .ahead = true, .start_ns = start});
+  while (!pump.finished()) std::this_thread::yield();
+  EXPECT_GE(now_ns(), start + frames_to_ns(2'500, 48'000));
+  EXPECT_EQ(ring.readable(), 2'500);
+  EXPECT_EQ(testing::error_of([&] { pump.rethrow_if_failed(); }), "counting: lost count");
+}
+
+TEST(SourcePump, StopsWhileItIsAhead) {
+  Counting endless(std::int64_t(1) << 40);
+  AudioRing ring = make_ring(1 << 20);  // 22 s
+  SourcePump pump(endless, ring, {.block_frames = 64, .realtime = true, .ahead = true});
+  while (ring.fill() == 0) std::this_thread::yield();
+  pump.stop();
+  EXPECT_TRUE(pump.finished());
+}
+
 TEST(SourcePump, RefusesARingThatDoesNotFit) {
   Counting source(100, 48'000, 2);
   AudioRing mono = make_ring(128);

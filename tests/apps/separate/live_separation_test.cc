@@ -281,6 +281,72 @@ TEST(LiveSeparation, WakesOncePerBlock) {
   EXPECT_EQ(live.delays().compute.stats().count, kBlock * kBlocks / 256);
 }
 
+// Behind a pump that is ahead the worker's sleep ends when the model can run, and at the end.
+TEST(LiveSeparation, WakesOncePerStepWhereTheInputIsAhead) {
+  constexpr int kBlock = 64;
+  constexpr int kBlocks = 250;
+  std::vector<float> speech;
+  StemWriter writer(2, 1);
+  writer.add(kSpeech, std::make_unique<MemorySink>(speech));
+  rt::Wakeup over;
+  LiveSeparation live(
+      separators(), kRateHz, 1,
+      {.block_frames = kBlock, .input_notifies = true, .input_ahead = true, .owner = &over},
+      &writer);
+  SyntheticSource source(kRateHz, double(kBlock * kBlocks) / kRateHz);
+  const long before = rt::testing::context_switches();
+  live.start();
+  rt::SourcePump pump(source, live.input(),
+                      {.block_frames = kBlock, .realtime = true, .ahead = true, .owner = &over});
+  while (!pump.finished()) over.wait();
+  live.end_input();
+  live.wait();
+  constexpr int kSteps = kBlock * kBlocks / 256;
+  const LiveCounters counters = live.counters();
+  EXPECT_EQ(counters.input_frames, kBlock * kBlocks);
+  EXPECT_EQ(std::int64_t(speech.size()), kBlock * kBlocks);
+  // At first it waits for frames as well.
+  EXPECT_LE(counters.worker_turns, kSteps + 20);
+  EXPECT_LE(rt::testing::context_switches() - before, 2 * kSteps + 60);
+  EXPECT_EQ(live.delays().queue_wait.stats().count, kSteps);
+  EXPECT_GE(live.delays().queue_wait.stats().min_ms, 0) << "nothing before its time";
+}
+
+TEST(LiveSeparation, AnEarlyEndLeavesWhatIsNotYetDue) {
+  StemWriter writer(2, 1);
+  LiveSeparation live(testing::fake_separators(2, 100), kRateHz, 1,
+                      {.block_frames = 50, .input_notifies = true, .input_ahead = true}, &writer);
+  SyntheticSource source(kRateHz, 100);
+  live.start();
+  const std::int64_t start_ns = rt::now_ns();
+  rt::SourcePump pump(source, live.input(),
+                      {.block_frames = 50, .realtime = true, .ahead = true, .start_ns = start_ns});
+  while (live.counters().input_frames == 0) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  pump.stop();
+  live.end_input();
+  live.wait();
+  EXPECT_LE(rt::frames_to_ns(live.counters().input_frames, kRateHz), rt::now_ns() - start_ns);
+}
+
+TEST(LiveSeparation, AGapAheadIsNoEnd) {
+  std::vector<float> written;
+  StemWriter writer(2, 1);
+  writer.add(kSpeech, std::make_unique<MemorySink>(written));
+  LiveSeparation live(testing::fake_separators(2, 10), kRateHz, 1,
+                      {.block_frames = 100, .input_notifies = true, .input_ahead = true}, &writer);
+  const std::vector<float> input(130, 0.25F);
+  const std::int64_t due_ns = rt::now_ns() + 20'000'000;
+  live.input().write(input.data(), 130, due_ns);
+  live.input().drop(70);
+  live.input().write(input.data(), 100, due_ns + rt::frames_to_ns(200, kRateHz));
+  live.start();
+  while (live.counters().input_frames < 230) rt::sleep_until_ns(rt::now_ns() + kPollNs);
+  EXPECT_GE(rt::now_ns(), due_ns + rt::frames_to_ns(300, kRateHz));
+  live.end_input();
+  live.wait();
+  EXPECT_EQ(written.size(), 300U);
+}
+
 TEST(LiveSeparation, SleepsWhileNothingComes) {
   StemWriter writer(2, 1);
   LiveSeparation live(testing::fake_separators(2, 100), kRateHz, 1, {.input_notifies = true},
