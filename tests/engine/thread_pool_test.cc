@@ -98,8 +98,8 @@ TEST(ThreadPool, WorkersTreatDenormalsAsTheCallerDoes) {
 
 /// In a process that may have `limit` threads: how many a pool of 8 has, when it has done its work.
 int threads_of_eight(rlim_t limit) {
-  // Root has no such limit. The limit counts all of a user's threads, and another run of these tests
-  // may be beside this one: so each process is a user of its own.
+  // Root has no such limit. The limit counts all of a user's threads, and another run of these
+  // tests may be beside this one: so each process is a user of its own.
   if (geteuid() == 0 && setuid(10000 + uid_t(getpid()) % 50000) != 0) return -1;
   const rlimit most{limit, limit};
   if (setrlimit(RLIMIT_NPROC, &most) != 0) return -1;
