@@ -25,8 +25,9 @@ struct SourcePumpOptions {
 
 /// Owns a thread that reads `source` into `ring` in blocks. Sample i is due at
 /// start + i / rate, whether the pump was late or not; a paced block is written when the time of
-/// its last sample is over, unless it may be ahead. Notifies the ring's reader of each block; a pump that waits for room is
-/// woken by ring.writer_wakeup(). Source, ring and owner outlive the pump.
+/// its last sample is over, unless it may be ahead. Notifies the ring's reader of each block; a
+/// pump that waits for room is woken by ring.writer_wakeup(). Source, ring and owner outlive the
+/// pump.
 class SourcePump {
  public:
   /// Throws std::invalid_argument if rate or channels of source and ring differ or a block does not
