@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iterator>
 #include <set>
+#include <new>
 #include <stdexcept>
 
 #include "engine/float_conversion.h"
@@ -106,6 +107,8 @@ void Weights::parse(std::span<const std::byte> content, const FindStateDict& fin
                                : is_zip(content) ? parse_torch_checkpoint(content, copies_)
                                                  : parse_safetensors(content);
     for (Tensor& tensor : list) tensors_.insert_or_assign(tensor.name, std::move(tensor));
+  } catch (const std::bad_alloc&) {
+    throw;  // says nothing of the file
   } catch (const std::exception& error) {
     const bool any_format = !find && !is_zip(content) && !label_.ends_with(".safetensors");
     throw std::runtime_error(

@@ -34,6 +34,10 @@ void write_all_at(int descriptor, std::span<const std::byte> bytes, std::int64_t
   }
 }
 
+void write_all(int descriptor, std::string_view text) {
+  write_all(descriptor, std::as_bytes(std::span(text)));
+}
+
 std::string format_seconds(std::int64_t frames, int rate_hz) {
   std::array<char, 48> text;
   std::snprintf(text.data(), text.size(), "%.2f s", double(frames) / rate_hz);

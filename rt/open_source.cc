@@ -24,7 +24,7 @@ namespace {
 constexpr const char* kExpected = "expected an audio file";
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
-  throw std::runtime_error(path + ": " + what);
+  throw std::runtime_error((path.empty() ? "\"\"" : path) + ": " + what);
 }
 
 void refuse_terminal(int descriptor, const std::string& name) {

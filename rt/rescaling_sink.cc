@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "rt/reason.h"
 #include "rt/replacing_file.h"
 #include "rt/source.h"
 
@@ -73,7 +74,7 @@ void RescalingSink::write(const float* interleaved, int frames) {
     if (exact_failure_.empty() && !exact_ && kHeadroom * peak_ > 1) open_exact();
     if (exact_) exact_->write(interleaved, frames);
   } catch (const std::exception& error) {
-    exact_failure_ = error.what();
+    exact_failure_ = reason(error);
     drop_exact();  // the file may need the room
   }
   file_->write(interleaved, frames);
@@ -125,7 +126,7 @@ void RescalingSink::rescale() {
     if (failure) throw std::runtime_error(path_ + ": cannot be replaced: " + failure.message());
   } catch (const std::exception& error) {
     remove(scaled_path);
-    stay_limited(error.what());
+    stay_limited(reason(error));
   }
   divisor_ = divisor;
   rescaled_ = true;
