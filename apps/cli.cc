@@ -8,7 +8,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -16,10 +15,11 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <sstream>
 #include <string>
-#include <system_error>
 #include <vector>
 
+#include "apps/report.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "apps/version.h"
@@ -48,7 +48,12 @@ void print_line(const std::string& message) {
 
 /// --help and --version are no errors; the rest is one line that says where help is.
 int report(const CLI::App& root, const CLI::ParseError& error) {
-  if (error.get_exit_code() == 0) return root.exit(error);
+  if (error.get_exit_code() == 0) {
+    std::ostringstream text;
+    const int exit_code = root.exit(error, text, text);
+    print(text.str());
+    return exit_code;
+  }
   std::string where = root.get_name();
   for (const CLI::App* app = &root; !app->get_subcommands().empty();) {
     app = app->get_subcommands().front();
@@ -154,14 +159,6 @@ int parse_and_run(int argc, char** argv) {
   std::abort();
 }
 
-/// What was printed is out; a full disk is a failure, which the last flush tells.
-int after_flush(int exit_code) {
-  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
-  if (!failed || exit_code != 0) return exit_code;
-  print_line("standard output: cannot be written: " + std::generic_category().message(errno));
-  return kFailure;
-}
-
 }  // namespace
 
 const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
@@ -193,7 +190,7 @@ int run(int argc, char** argv) noexcept {
   std::set_terminate(on_terminate);
   keep_standard_descriptors();
   try {
-    return after_flush(parse_and_run(argc, argv));
+    return parse_and_run(argc, argv);
   } catch (const UsageError& error) {
     print_line(error.what());
     return kUsage;

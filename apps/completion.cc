@@ -1,10 +1,12 @@
 // `runnel completion SHELL`: scripts made from the command line's own tree, so they cannot age.
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
+#include "apps/report.h"
 #include "apps/subcommand.h"
 
 namespace runnel::apps {
@@ -160,10 +162,7 @@ Subcommand add_completion(CLI::App& root) {
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   return {app, [&root, shell] {
-            std::cout << (*shell == "bash"  ? bash(root)
-                          : *shell == "zsh" ? zsh(root)
-                                            : fish(root))
-                      << std::flush;
+            print(*shell == "bash" ? bash(root) : *shell == "zsh" ? zsh(root) : fish(root));
             return 0;
           }};
 }

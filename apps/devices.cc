@@ -31,7 +31,7 @@ nlohmann::json devices_json(const std::vector<rt::DeviceInfo>& devices) {
 
 void print_devices(const std::vector<rt::DeviceInfo>& devices) {
   if (devices.empty()) {
-    std::puts("no audio devices");
+    print("no audio devices\n");
     return;
   }
   std::vector<std::vector<std::string>> rows = {
@@ -46,7 +46,7 @@ void print_devices(const std::vector<rt::DeviceInfo>& devices) {
          device.max_input_channels > 0 ? fixed(device.low_input_latency_ms, 1) : "-",
          device.max_output_channels > 0 ? fixed(device.low_output_latency_ms, 1) : "-", defaults});
   }
-  std::fputs(table(rows, {0, 3, 4, 5, 6, 7}).c_str(), stdout);
+  print(table(rows, {0, 3, 4, 5, 6, 7}));
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ nlohmann::json models_json() {
 
 }  // namespace
 
-void print_models(std::FILE* file) {
+std::string models_table() {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "TASK", "STEMS", "RATE", "EMBEDDED", "DESCRIPTION"}};
   for (const models::CatalogEntry& entry : models::catalog()) {
@@ -65,24 +65,20 @@ void print_models(std::FILE* file) {
                     std::to_string(entry.sample_rate_hz), entry.embedded ? "yes" : "no",
                     std::string(entry.description)});
   }
-  std::fputs(table(rows, {3}).c_str(), file);
-  std::fputs(
-      "* default of its task; separate -n and transcribe -m also take a checkpoint's path, and "
-      "pulled "
-      "models\n",
-      file);
+  return table(rows, {3}) +
+         "* default of its task; separate -n and transcribe -m also take a checkpoint's path, and "
+         "pulled models\n";
 }
 
-void print_hub_models(std::FILE* file) {
+std::string hub_models_table() {
   std::vector<std::vector<std::string>> rows = {{"NAME", "TASK", "SIZE", "HERE", "DESCRIPTION"}};
   for (const HubModel& model : hub_models()) {
     rows.push_back({std::string(model.name), std::string(model.task()),
                     std::to_string(model.megabytes) + " MB", find_pulled(model) ? "yes" : "no",
                     std::string(model.description)});
   }
-  std::fputs(table(rows, {2}).c_str(), file);
-  std::fprintf(file, "runnel models pull NAME downloads into %s\n",
-               one_line(model_folders().front().string()).c_str());
+  return table(rows, {2}) + "runnel models pull NAME downloads into " +
+         one_line(model_folders().front().string()) + "\n";
 }
 
 Subcommand add_models(CLI::App& root) {
@@ -103,9 +99,7 @@ Subcommand add_models(CLI::App& root) {
             if (*json) {
               print(dump(models_json(), 2) + "\n");
             } else {
-              print_models(stdout);
-              std::fputs("\n", stdout);
-              print_hub_models(stdout);
+              print(models_table() + "\n" + hub_models_table());
             }
             return 0;
           }};

@@ -1,11 +1,11 @@
 // `runnel models`, also behind `runnel separate --list-models`.
 #pragma once
 
-#include <cstdio>
+#include <string>
 
 namespace runnel::apps {
 
 /// The catalog as a table.
-void print_models(std::FILE* file);
+std::string models_table();
 
 }  // namespace runnel::apps

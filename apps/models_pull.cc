@@ -16,11 +16,13 @@
 #include <stdexcept>
 
 #include "apps/model_store.h"
+#include "apps/report.h"
 #include "apps/status_line.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
 #include "rt/child_process.h"
 #include "rt/clock.h"
+#include "rt/reason.h"
 
 namespace runnel::apps {
 namespace {
@@ -361,8 +363,7 @@ std::int64_t Pull::pull_packages() {
 void Pull::run() {
   if (fs::exists(target_)) {
     if (!options_.force) {
-      if (!options_.quiet)
-        std::printf("%s: is there already\n", one_line(target_.string()).c_str());
+      if (!options_.quiet) print(one_line(target_.string()) + ": is there already\n");
       return;
     }
   }
@@ -372,8 +373,8 @@ void Pull::run() {
   fs::rename(partial_, target_);
   if (!options_.quiet) {
     const auto files = std::distance(fs::directory_iterator(target_), fs::directory_iterator());
-    std::printf("%s: %zu files, %s, checksums match\n", one_line(target_.string()).c_str(),
-                std::size_t(files), megabytes(bytes).c_str());
+    print(one_line(target_.string()) + ": " + std::to_string(files) + " files, " +
+          megabytes(bytes) + ", checksums match\n");
   }
 }
 
@@ -399,7 +400,7 @@ int pull_models(const PullOptions& options) {
                    error.code().message().c_str());
       failed = true;
     } catch (const std::exception& error) {
-      std::fprintf(stderr, "runnel: %s\n", one_line(error.what()).c_str());
+      std::fprintf(stderr, "runnel: %s\n", one_line(rt::reason(error)).c_str());
       failed = true;
     }
   }

@@ -141,10 +141,17 @@ bool OutputCheck::find(std::string path, Identity& identity) {
 }
 
 OutputCheck::OutputCheck(const std::vector<std::string>& inputs, bool force) : force_(force) {
-  for (const std::string& input : inputs) {
+  const auto add_input = [this](const std::string& path) {
     Identity identity;
-    if (input == "-" ? find(STDIN_FILENO, identity) : find(input, identity)) {
-      if (identity.name.empty()) inputs_[identity] = input == "-" ? "standard input" : input;
+    if (path == "-" ? find(STDIN_FILENO, identity) : find(path, identity)) {
+      if (identity.name.empty()) inputs_[identity] = path == "-" ? "standard input" : path;
+    }
+  };
+  for (const std::string& input : inputs) {
+    add_input(input);
+    std::error_code none;
+    for (fs::directory_iterator file(input, none), end; file != end; file.increment(none)) {
+      add_input(file->path().string());
     }
   }
   Identity identity;

@@ -2,9 +2,7 @@
 
 #include <unistd.h>
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
-#include <span>
 #include <stdexcept>
 #include <system_error>
 
@@ -12,13 +10,6 @@
 #include "rt/replacing_file.h"
 
 namespace runnel::apps {
-namespace {
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-}  // namespace
 
 std::string dump(const nlohmann::json& json, int indent) {
   return json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -29,9 +20,8 @@ std::string dump(const nlohmann::ordered_json& json, int indent) {
 }
 
 void print(std::string_view text) {
-  std::fflush(stdout);  // what was printed before comes before; if that fails, main tells
   try {
-    rt::write_all(STDOUT_FILENO, bytes_of(text));
+    rt::write_all(STDOUT_FILENO, text);
   } catch (const std::system_error& error) {
     throw std::runtime_error("standard output: cannot be written: " + error.code().message());
   }
@@ -41,7 +31,7 @@ void write_report(const std::string& path_or_dash, std::string_view text, const 
   if (path_or_dash == "-") return print(text);
   try {
     rt::ReplacingFile file(path_or_dash);
-    rt::write_all(file.descriptor(), bytes_of(text));
+    rt::write_all(file.descriptor(), text);
     file.keep();
   } catch (const std::system_error& error) {
     throw std::runtime_error(path_or_dash + ": " + what + " cannot be written: " + error.what());

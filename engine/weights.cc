@@ -4,8 +4,8 @@
 #include <array>
 #include <cstring>
 #include <iterator>
-#include <set>
 #include <new>
+#include <set>
 #include <stdexcept>
 
 #include "engine/float_conversion.h"

@@ -116,7 +116,7 @@ class FileSeparation {
   int workers() const { return model_.has_threads ? 1 : options_.jobs; }
   void write_ready(models::StemSeparator& separator, StemWriter& writer);
   void watch();
-  void report(const Job& job) const;
+  void report(const Job& job);
   nlohmann::json stats() const;
 
   const rt::StopSignal stop_;  // every source is opened with it
@@ -181,7 +181,7 @@ void FileSeparation::stream(Job& job, rt::AudioSource& source, models::StemSepar
     try {
       return reader.read();
     } catch (const std::exception& error) {  // what came before is kept
-      fail(job, error.what());
+      fail(job, rt::reason(error));
       return {};
     }
   };
@@ -239,7 +239,7 @@ void FileSeparation::work() {
       separate(jobs_[i]);
     } catch (const rt::Interrupted&) {  // as one that was not begun
     } catch (const std::exception& error) {
-      fail(jobs_[i], error.what());
+      fail(jobs_[i], rt::reason(error));
     }
   }
 }
@@ -267,15 +267,18 @@ void FileSeparation::watch() {
       progress_text(done_s, unknown ? -1 : total_s, 1e-9 * double(rt::now_ns() - start_ns_)));
 }
 
-void FileSeparation::report(const Job& job) const {
+void FileSeparation::report(const Job& job) {
   if (!job.warning.empty()) spdlog::warn("{}", job.warning);
   if (job.clipped_samples > 0) {
     spdlog::warn("{}: {} samples beyond full scale were limited (--float32 keeps them)",
                  job.track->input, job.clipped_samples);
   }
   if (!job.failure.empty()) return;  // it has been told
-  std::fprintf(options_.report(), "%s: %.2f s of audio in %.2f s, RTF %.4f\n",
-               describe_output(options_, *job.track).c_str(), job.seconds(), job.wall_s, job.rtf());
+  failures_.attempt([&] {
+    options_.report(describe_output(options_, *job.track) + ": " + fixed(job.seconds(), 2) +
+                    " s of audio in " + fixed(job.wall_s, 2) + " s, RTF " + fixed(job.rtf(), 4) +
+                    "\n");
+  });
 }
 
 nlohmann::json FileSeparation::stats() const {
@@ -351,14 +354,14 @@ int FileSeparation::run() {
   for (const Job& job : jobs_) {
     const bool untouched = !job.started && job.failure.empty();
     if (!untouched) report(job);
-    failed = failed || untouched || !job.failure.empty();
+    failed = failed || untouched;
   }
   write_stats(options_, stats());
   if (stop_.requested()) {
     std::fputs("runnel: interrupted; what was separated until then is kept\n", stderr);
     return 1;
   }
-  return failed ? 1 : 0;
+  return failed || failures_.any() ? 1 : 0;
 }
 
 }  // namespace

@@ -184,9 +184,11 @@ int MicSession::run() {
 
   const std::string where =
       writer_ ? describe_output(options_, plan_.tracks()[0]) : std::string("mic");
-  std::fprintf(options_.report(), "%s: %.2f s, %s\n", where.c_str(),
-               double(live_->counters().input_frames) / devices_.capture.rate_hz,
-               live_summary(*live_, playback()).c_str());
+  const double seconds = double(live_->counters().input_frames) / devices_.capture.rate_hz;
+  failures_.attempt([&] {
+    options_.report(where + ": " + fixed(seconds, 2) + " s, " + live_summary(*live_, playback()) +
+                    "\n");
+  });
   nlohmann::json stats = live_json(*live_, capture_.get(), playback());
   stats["mode"] = "mic";
   add_model(stats, options_, model_);

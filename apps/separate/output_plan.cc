@@ -6,6 +6,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "apps/failures.h"
 #include "apps/subcommand.h"
 #include "rt/rescaling_sink.h"
 
@@ -95,15 +96,16 @@ std::vector<OutputPlan::File> OutputPlan::files_for(const std::string& input,
 
 std::unique_ptr<StemWriter> OutputPlan::open(const Track& track,
                                              const std::vector<std::string>& stems, int rate_hz,
-                                             int channels, StemWriter::OnFailure on_failure) const {
+                                             int channels, StemWriter::OnFailure tell) const {
   const OutputFormat& format = options_.format;
-  auto writer = std::make_unique<StemWriter>(
-      int(stems.size()), channels, format.clip == ClipMode::kClamp, std::move(on_failure));
+  auto writer = std::make_unique<StemWriter>(int(stems.size()), channels,
+                                             format.clip == ClipMode::kClamp, tell);
   const rt::FileSinkOptions sink{.rate_hz = rate_hz,
                                  .channels = channels,
                                  .format = format.samples,
                                  .mp3_kbps = format.mp3_kbps};
-  for (const File& file : track.files) {
+  const auto open_one = [&](std::size_t i) {
+    const File& file = track.files[i];
     const int stem = find_stem(stems, file.stem, "stem");
     const std::string path = file.path.string();
     if (format.clip == ClipMode::kRescale) {
@@ -111,7 +113,8 @@ std::unique_ptr<StemWriter> OutputPlan::open(const Track& track,
     } else {
       writer->add(stem, std::make_unique<rt::FileSink>(path, sink));
     }
-  }
+  };
+  open_each(track.files.size(), open_one, tell);
   return writer;
 }
 

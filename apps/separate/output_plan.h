@@ -35,10 +35,10 @@ class OutputPlan {
              const std::vector<std::string>& inputs);
 
   const std::vector<Track>& tracks() const noexcept { return tracks_; }
-  /// Opens the files of a track; `stems` is what the separator hands out, in its order.
+  /// Opens the files of a track, by open_each(); `stems` is what the separator hands out, in its
+  /// order.
   std::unique_ptr<StemWriter> open(const Track& track, const std::vector<std::string>& stems,
-                                   int rate_hz, int channels,
-                                   StemWriter::OnFailure on_failure) const;
+                                   int rate_hz, int channels, StemWriter::OnFailure tell) const;
 
  private:
   std::vector<File> files_for(const std::string& input, const std::string& track,

@@ -8,6 +8,7 @@
 #include "apps/separate/live_report.h"
 #include "apps/separate/separate.h"
 #include "apps/status_line.h"
+#include "apps/text.h"
 #include "rt/clock.h"
 #include "rt/pump.h"
 #include "rt/stop_signal.h"
@@ -62,16 +63,14 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
   pump.stop();
   live.end_input();
   live.wait();
-  try {
-    pump.rethrow_if_failed();
-  } catch (const std::exception& error) {
-    failures.tell(error.what());
-  }
+  failures.attempt([&] { pump.rethrow_if_failed(); });
 
   if (!source->warning().empty()) spdlog::warn("{}", source->warning());
-  std::fprintf(options.report(), "%s: %.2f s at 1x, %s\n", describe_output(options, track).c_str(),
-               double(live.counters().input_frames) / source->rate_hz(),
-               live_summary(live, nullptr).c_str());
+  const double seconds = double(live.counters().input_frames) / source->rate_hz();
+  failures.attempt([&] {
+    options.report(describe_output(options, track) + ": " + fixed(seconds, 2) + " s at 1x, " +
+                   live_summary(live, nullptr) + "\n");
+  });
   nlohmann::json stats = live_json(live, nullptr, nullptr);
   stats["mode"] = "realtime";
   add_model(stats, options, model);

@@ -56,7 +56,7 @@ void check_stems(const SeparateOptions& options, const OutputPlan& plan, OutputC
 
 int run_separate(const CLI::App& app, SeparateFlags& flags) {
   if (flags.lists_models()) {
-    print_models(stdout);
+    print(models_table());
     return 0;
   }
   SeparateOptions options = flags.options();
@@ -64,7 +64,7 @@ int run_separate(const CLI::App& app, SeparateFlags& flags) {
       choose_separation(options.model, options.model_folder, options.random_weights);
   refuse_unheeded_options(app, options, choice.architecture);
   std::vector<std::string> inputs = options.inputs;
-  inputs.push_back(options.model);
+  inputs.push_back(choice.path);
   OutputCheck outputs(inputs, options.force);
   outputs.add(options.stats, OutputKind::kJson);
   const bool is_demucs = choice.architecture == SeparationArchitecture::kHtdemucs;
@@ -132,6 +132,14 @@ std::string describe_output(const SeparateOptions& options, const OutputPlan::Tr
   if (!is_one_folder) return one_line(paths);
   return one_line((folder / ("{" + names + "}")).string() +
                   track.files[0].path.extension().string());
+}
+
+void SeparateOptions::report(const std::string& text) const {
+  if (to_stdout || stats == "-") {
+    std::fputs(text.c_str(), stderr);
+  } else {
+    print(text);
+  }
 }
 
 LiveOptions live_options(const SeparateOptions& options, const SeparationModel& model,

@@ -1,7 +1,6 @@
 // `runnel separate`: what its three ways of running share.
 #pragma once
 
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -50,8 +49,9 @@ struct SeparateOptions {
   bool is_mic() const { return inputs[0] == "mic"; }
   /// Through the live path.
   bool is_live() const { return is_mic() || realtime; }
-  /// Where lines for people go: stdout, unless that holds audio or statistics.
-  std::FILE* report() const { return to_stdout || stats == "-" ? stderr : stdout; }
+  /// Lines for people, on stdout, unless that holds audio or statistics. Throws
+  /// std::runtime_error in one line.
+  void report(const std::string& text) const;
 };
 
 /// The flags, and after parsing what the command line says; throws UsageError for what does not go

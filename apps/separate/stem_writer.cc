@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <exception>
 
+#include "rt/reason.h"
+
 namespace runnel::apps {
 namespace {
 
@@ -22,7 +24,7 @@ bool StemWriter::alive() const noexcept {
 }
 
 void StemWriter::fail(Sink& to, const std::exception& error) {
-  if (!to.failed && on_failure_) on_failure_(error.what());
+  if (!to.failed && on_failure_) on_failure_(rt::reason(error));
   to.failed = true;
 }
 

@@ -12,6 +12,7 @@
 
 #include "apps/failures.h"
 #include "apps/memory_use.h"
+#include "apps/report.h"
 #include "apps/status_line.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
@@ -95,7 +96,7 @@ class FileTranscription {
   void transcribe(Job& job);
   void stream(Job& job, MonoSource& mono, std::vector<Lane>& lanes);
   std::vector<Lane> open_lanes(Job& job, int count);
-  Writers open_writers(const Job& job, int lane);
+  Writers open_writers(Job& job, int lane);
   void fail(Job& job, const std::string& what);
   void watch();
   void report(const Job& job);
@@ -140,17 +141,20 @@ std::vector<FileTranscription::Lane> FileTranscription::open_lanes(Job& job, int
       transcribers_.push_back(make_recording_transcriber(options_, model_));
     }
     lanes.push_back(
-        {std::make_unique<ClipTranscription>(*transcribers_[std::size_t(i)], options_.clips),
-         open_writers(job, i)});
+        {std::make_unique<ClipTranscription>(*transcribers_[std::size_t(i)], options_.clips), {}});
   }
+  open_each(
+      lanes.size(), [&](std::size_t i) { lanes[i].writers = open_writers(job, int(i)); },
+      [&](const std::string& what) { fail(job, what); });
   return lanes;
 }
 
-FileTranscription::Writers FileTranscription::open_writers(const Job& job, int lane) {
+FileTranscription::Writers FileTranscription::open_writers(Job& job, int lane) {
   const TranscriptInfo info = transcript_info(options_, model_, job.track->input, lane);
-  Writers writers = plan_.open(job.parts[std::size_t(lane)].track, info, options_.layout);
+  Writers writers = plan_.open(job.parts[std::size_t(lane)].track, info, options_.layout,
+                               [&](const std::string& what) { fail(job, what); });
   const bool to_people = options_.formats.empty() || (options_.to_files && options_.verbose);
-  if (to_people) {
+  const auto open_console = [&] {
     TextOutput output = TextOutput::standard_output();
     if (jobs_.size() > 1 && lane == 0) {
       const std::lock_guard lock(terminal_mutex_);
@@ -161,6 +165,9 @@ FileTranscription::Writers FileTranscription::open_writers(const Job& job, int l
     const auto* tokenizer = model_.whisper ? &model_.whisper->tokenizer() : nullptr;
     writers.push_back(
         std::make_unique<TranscriptConsole>(std::move(output), info, options_.colors, tokenizer));
+  };
+  if (to_people) {
+    attempt(open_console, [&](const std::string& what) { fail(job, what); });
   } else if (!options_.to_files) {
     writers.push_back(make_transcript_writer(options_.formats[0], TextOutput::standard_output(),
                                              info, options_.layout));
@@ -193,7 +200,7 @@ void FileTranscription::stream(Job& job, MonoSource& mono, std::vector<Lane>& la
       samples = mono.read();
     } catch (const std::exception& error) {  // what came before is transcribed
       job.heard_all = false;
-      fail(job, error.what());
+      fail(job, rt::reason(error));
     }
     if (samples.cols == 0) break;
     for (std::size_t i = 0; i < lanes.size(); ++i) {
@@ -231,7 +238,7 @@ void FileTranscription::transcribe(Job& job) {
     stream(job, mono, lanes);
   } catch (const std::exception& error) {
     job.heard_all = false;
-    fail(job, error.what());
+    fail(job, rt::reason(error));
   }
   const bool complete = job.heard_all && source->complete() && (!stop_.requested() || is_pipe);
   for (std::size_t i = 0; i < lanes.size(); ++i) {
@@ -259,7 +266,7 @@ void FileTranscription::work() {
     } catch (const rt::Interrupted&) {  // as one that was not begun
       break;
     } catch (const std::exception& error) {
-      fail(jobs_[i], error.what());
+      fail(jobs_[i], rt::reason(error));
     }
     report(jobs_[i]);
   }
@@ -302,14 +309,17 @@ void FileTranscription::report(const Job& job) {
     }
     if (!wanted) continue;
     const models::Summary& summary = part.end.summary;
-    std::fprintf(stdout_is_free ? stdout : stderr,
-                 "%s: %s s of audio in %s s, RTF %s, language %s (%s)\n",
-                 describe(part.track).c_str(), fixed(summary.duration, 2).c_str(),
-                 fixed(part.end.wall_seconds, 2).c_str(), fixed(part.rtf(), 4).c_str(),
-                 summary.language.empty() ? "unknown" : summary.language.c_str(),
-                 fixed(summary.language_probability, 2).c_str());
+    const std::string line = describe(part.track) + ": " + fixed(summary.duration, 2) +
+                             " s of audio in " + fixed(part.end.wall_seconds, 2) + " s, RTF " +
+                             fixed(part.rtf(), 4) + ", language " +
+                             (summary.language.empty() ? "unknown" : summary.language) + " (" +
+                             fixed(summary.language_probability, 2) + ")\n";
+    if (stdout_is_free) {
+      failures_.attempt([&] { print(line); });
+    } else {
+      std::fputs(line.c_str(), stderr);
+    }
   }
-  std::fflush(stdout);
 }
 
 nlohmann::ordered_json FileTranscription::stats() const {
@@ -366,10 +376,7 @@ int FileTranscription::run() {
     std::fputs("runnel: interrupted; what was transcribed until then is kept\n", stderr);
     return 1;
   }
-  for (const Job& job : jobs_) {
-    if (!job.failure.empty()) return 1;
-  }
-  return 0;
+  return failures_.any() ? 1 : 0;
 }
 
 }  // namespace

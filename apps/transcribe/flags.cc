@@ -369,6 +369,11 @@ void TranscribeFlags::check() const {
     throw UsageError("transcribe: - takes no other inputs beside it, found " +
                      std::to_string(options_.inputs.size()));
   }
+  for (const char* only_once : {"mic", "-"}) {
+    if (std::count(options_.inputs.begin(), options_.inputs.end(), only_once) > 1) {
+      throw UsageError(std::string("transcribe: expected ") + only_once + " once, found it twice");
+    }
+  }
   if (options_.stats == "-" && !options_.to_files) {
     throw UsageError("transcribe: stdout cannot hold both the text and --stats -; give -o DIR");
   }

@@ -25,21 +25,26 @@ constexpr const char* kLiveGroup = "Live (input mic, --stream, --realtime)";
 
 constexpr std::int64_t kWatchNs = 50'000'000;  // how soon it is seen that a device has died
 
-void check(const TranscribeOptions& options) {
-  for (const char* only_once : {"mic", "-"}) {
-    if (std::count(options.inputs.begin(), options.inputs.end(), only_once) > 1) {
-      throw UsageError(std::string("transcribe: expected ") + only_once + " once, found it twice");
-    }
-  }
-}
-
 class LiveRun {
  public:
   LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan, const SpeechModel& model);
   int run();
 
  private:
-  LiveSession::Outputs open_outputs(std::size_t index, int lane);
+  struct Input {
+    std::unique_ptr<LiveSession> session;  // null: it failed
+    std::string failure;
+  };
+
+  template <class Use>
+  void guard(Input& input, Use&& use);
+  void open(std::size_t index);
+  std::unique_ptr<models::LiveTranscriber> make_transcriber();
+  void open_outputs(std::size_t index);
+  LiveSession::Outputs open_outputs(std::size_t index, int lane,
+                                    const TranscriptPlan::Track& track);
+  TranscriptInfo info(std::size_t index) const;
+  std::vector<LiveSession*> sessions() const;
   void report(bool interrupted);
 
   const rt::StopSignal stop_;  // first: a pipe may keep its opening waiting
@@ -50,7 +55,8 @@ class LiveRun {
   Failures failures_{line_};
   std::mutex printing_;
   const std::shared_ptr<LiveScreen> screen_;
-  std::vector<std::unique_ptr<LiveSession>> sessions_;
+  std::unique_ptr<models::LiveTranscriber> first_transcriber_;
+  std::vector<Input> inputs_;
 };
 
 LiveRun::LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan,
@@ -58,31 +64,77 @@ LiveRun::LiveRun(const TranscribeOptions& options, const TranscriptPlan& plan,
     : options_(options),
       model_(model),
       plan_(plan),
-      screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), takes_escapes(stdout))) {
-  for (std::size_t i = 0; i < options.inputs.size(); ++i) {
-    auto input = open_live_input(options.inputs[i], options, stop_.interrupt());
-    LiveTranscription::Transcribers transcribers;
-    std::vector<LiveSession::Outputs> outputs;
-    for (int lane = 0; lane < options.channel.lanes(input->channels()); ++lane) {
-      transcribers.push_back(make_live_transcriber(options, model));
-      outputs.push_back(open_outputs(i, lane));
-    }
-    TranscriptInfo info = transcript_info(options, model, options.inputs[i]);
-    if (options.channel.each) info.channel = 0;  // all of them
-    sessions_.push_back(std::make_unique<LiveSession>(options, info, std::move(input),
-                                                      std::move(transcribers), std::move(outputs),
-                                                      printing_, failures_));
+      screen_(std::make_shared<LiveScreen>(TextOutput::standard_output(), takes_escapes(stdout))),
+      first_transcriber_(make_live_transcriber(options, model)),  // or what is wrong for all
+      inputs_(options.inputs.size()) {
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    guard(inputs_[i], [&] { open(i); });
+  }
+  // Only now: an older transcript outlives a run that ends before.
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (inputs_[i].session) guard(inputs_[i], [&] { open_outputs(i); });
   }
 }
 
+/// Of several inputs one that fails is told of and left out.
+template <class Use>
+void LiveRun::guard(Input& input, Use&& use) {
+  try {
+    use();
+  } catch (const rt::Interrupted&) {
+    throw;
+  } catch (const UsageError&) {
+    throw;
+  } catch (const std::exception& error) {
+    if (inputs_.size() == 1) throw;
+    input.failure = rt::reason(error);
+    failures_.tell(input.failure);
+    input.session.reset();
+  }
+}
+
+void LiveRun::open(std::size_t index) {
+  auto input = open_live_input(options_.inputs[index], options_, stop_.interrupt());
+  LiveTranscription::Transcribers transcribers;
+  for (int lane = 0; lane < options_.channel.lanes(input->channels()); ++lane) {
+    transcribers.push_back(make_transcriber());
+  }
+  inputs_[index].session = std::make_unique<LiveSession>(
+      options_, info(index), std::move(input), std::move(transcribers), printing_, failures_);
+}
+
+std::unique_ptr<models::LiveTranscriber> LiveRun::make_transcriber() {
+  if (first_transcriber_) return std::move(first_transcriber_);
+  return make_live_transcriber(options_, model_);
+}
+
+/// Of all its channels, if they are apart.
+TranscriptInfo LiveRun::info(std::size_t index) const {
+  TranscriptInfo info = transcript_info(options_, model_, options_.inputs[index]);
+  if (options_.channel.each) info.channel = 0;
+  return info;
+}
+
+void LiveRun::open_outputs(std::size_t index) {
+  LiveSession& session = *inputs_[index].session;
+  std::vector<TranscriptPlan::Track> tracks(std::size_t(session.lanes()), plan_.tracks()[index]);
+  if (options_.channel.each) {
+    for (std::size_t i = 0; i < tracks.size(); ++i) {
+      tracks[i] = TranscriptPlan::of_channel(tracks[i], options_.channel.channel(int(i)));
+    }
+    check_outputs(options_, plan_, tracks);
+  }
+  std::vector<LiveSession::Outputs> outputs(tracks.size());
+  open_each(
+      tracks.size(), [&](std::size_t i) { outputs[i] = open_outputs(index, int(i), tracks[i]); },
+      [&](const std::string& what) { failures_.tell(what); });
+  session.write_to(std::move(outputs));
+}
+
 /// Standard output, or a file for each format, or both.
-LiveSession::Outputs LiveRun::open_outputs(std::size_t index, int lane) {
+LiveSession::Outputs LiveRun::open_outputs(std::size_t index, int lane,
+                                           const TranscriptPlan::Track& track) {
   const TranscriptInfo info = transcript_info(options_, model_, options_.inputs[index], lane);
-  const TranscriptPlan::Track track =
-      options_.channel.each
-          ? TranscriptPlan::of_channel(plan_.tracks()[index], options_.channel.channel(lane))
-          : plan_.tracks()[index];
-  if (options_.channel.each) check_outputs(options_, plan_, {track});
   LiveSession::Outputs outputs;
   const auto add = [&](TranscriptFormat format, TextOutput output) {
     outputs.push_back(format == TranscriptFormat::kJsonl
@@ -91,9 +143,10 @@ LiveSession::Outputs LiveRun::open_outputs(std::size_t index, int lane) {
                                                                       info, options_.layout)));
   };
   if (options_.to_files) {
-    for (std::size_t i = 0; i < options_.formats.size(); ++i) {
-      add(options_.formats[i], TextOutput::file(track.files[i]));
-    }
+    open_each(
+        options_.formats.size(),
+        [&](std::size_t i) { add(options_.formats[i], TextOutput::file(track.files[i])); },
+        [&](const std::string& what) { failures_.tell(what); });
     if (!is_terminal(stdout) || options_.quiet) return outputs;
   } else if (!options_.formats.empty()) {
     add(options_.formats[0], TextOutput::standard_output());
@@ -104,14 +157,24 @@ LiveSession::Outputs LiveRun::open_outputs(std::size_t index, int lane) {
   return outputs;
 }
 
+/// Those that have not failed to begin.
+std::vector<LiveSession*> LiveRun::sessions() const {
+  std::vector<LiveSession*> all;
+  for (const Input& input : inputs_) {
+    if (input.session) all.push_back(input.session.get());
+  }
+  return all;
+}
+
 int LiveRun::run() {
-  for (const auto& session : sessions_) {
+  for (const LiveSession* session : sessions()) {
     if (options_.quiet || session->description().empty()) continue;
     std::fprintf(stderr, "%s; Ctrl-C ends\n", one_line(session->description()).c_str());
   }
-  for (const auto& session : sessions_) session->start();
-  std::vector<LiveSession*> running;
-  for (const auto& session : sessions_) running.push_back(session.get());
+  for (Input& input : inputs_) {
+    if (input.session) guard(input, [&] { input.session->start(); });
+  }
+  std::vector<LiveSession*> running = sessions();
   while (!stop_.requested() && !running.empty()) {
     std::erase_if(running, [](LiveSession* session) { return session->is_done(); });
     if (running.empty()) break;
@@ -121,11 +184,11 @@ int LiveRun::run() {
     stop_.wakeup().wait_until_ns(all_notify ? rt::Wakeup::kNever : rt::now_ns() + kWatchNs);
   }
   // All inputs end before the first session waits for its queue.
-  for (const auto& session : sessions_) session->stop();
+  for (LiveSession* session : sessions()) session->stop();
   bool interrupted = false;
-  for (const auto& session : sessions_) {
+  for (LiveSession* session : sessions()) {
     const bool is_cut = stop_.requested() && !session->is_endless() &&
-                        std::find(running.begin(), running.end(), session.get()) != running.end();
+                        std::find(running.begin(), running.end(), session) != running.end();
     session->finish(!is_cut);
     interrupted = interrupted || is_cut;
   }
@@ -140,20 +203,21 @@ void LiveRun::report(bool interrupted) {
                                     {"weight_bytes", model_.weight_bytes()}};
     if (model_.whisper) stats["policy"] = options_.live.policy;
     if (options_.live.step) stats["step_seconds"] = *options_.live.step;
-    if (sessions_.size() == 1) {
-      stats.update(sessions_[0]->stats());
+    if (inputs_.size() == 1) {
+      stats.update(inputs_[0].session->stats());
     } else {
-      for (const auto& session : sessions_) stats["inputs"].push_back(session->stats());
+      for (std::size_t i = 0; i < inputs_.size(); ++i) {
+        nlohmann::ordered_json input =
+            inputs_[i].session ? inputs_[i].session->stats() : info_json(info(i));
+        if (!inputs_[i].session) input["failure"] = inputs_[i].failure;
+        stats["inputs"].push_back(std::move(input));
+      }
     }
-    try {
-      write_stats(options_, stats);
-    } catch (const std::exception& error) {
-      failures_.tell(error.what());
-    }
+    failures_.attempt([&] { write_stats(options_, stats); });
   }
-  for (const auto& session : sessions_) {
+  for (const LiveSession* session : sessions()) {
     if (!options_.stats.empty() && !options_.quiet) {
-      if (sessions_.size() > 1) std::fprintf(stderr, "%s:\n", one_line(session->name()).c_str());
+      if (inputs_.size() > 1) std::fprintf(stderr, "%s:\n", one_line(session->name()).c_str());
       std::fputs(session->table().c_str(), stderr);
     }
     if (const std::string warning = session->warning(); !warning.empty()) {
@@ -171,7 +235,6 @@ void LiveRun::report(bool interrupted) {
 
 int transcribe_live(const TranscribeOptions& options, const TranscriptPlan& plan,
                     const SpeechModel& model) {
-  check(options);
   std::optional<LiveRun> run;
   try {
     run.emplace(options, plan, model);

@@ -4,6 +4,7 @@
 
 #include "rt/device_stream.h"
 #include "rt/pump.h"
+#include "rt/reason.h"
 #include "rt/stop_signal.h"
 
 namespace runnel::apps {
@@ -64,7 +65,7 @@ class Recording : public LiveInput {
     try {
       pump_->rethrow_if_failed();
     } catch (const std::exception& error) {
-      return error.what();
+      return rt::reason(error);
     }
     return {};
   }

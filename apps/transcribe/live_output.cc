@@ -33,7 +33,9 @@ class LiveJsonl : public LiveOutput {
       : output_(std::move(output)),
         source_(info.input),
         channel_(info.channel),
-        random_weights_(info.random_weights) {}
+        random_weights_(info.random_weights) {
+    output_.write({});  // what was there before goes
+  }
   void event(const TimedEvent& event) override {
     output_.write(dump(live_event_json(event, source_, random_weights_, channel_)) + "\n");
   }

@@ -18,8 +18,8 @@ constexpr int kBlockFrames = 512;
 
 LiveSession::LiveSession(const TranscribeOptions& options, const TranscriptInfo& info,
                          std::unique_ptr<LiveInput> input,
-                         LiveTranscription::Transcribers transcribers, std::vector<Outputs> outputs,
-                         std::mutex& printing, Failures& failures)
+                         LiveTranscription::Transcribers transcribers, std::mutex& printing,
+                         Failures& failures)
     : options_(options),
       info_(info),
       printing_(printing),
@@ -36,8 +36,12 @@ LiveSession::LiveSession(const TranscribeOptions& options, const TranscriptInfo&
               .owner = &rt::StopSignal::wakeup()},
           [this](const TimedEvent& event) { print(event); })),
       input_(std::move(input)) {
-  for (Outputs& to : outputs) lanes_.emplace_back(std::move(to), input_->is_paced());
+  for (int i = 0; i < path_->mix().lanes(); ++i) lanes_.emplace_back(input_->is_paced());
   input_->open(path_->input());
+}
+
+void LiveSession::write_to(std::vector<Outputs> outputs) {
+  for (std::size_t i = 0; i < lanes_.size(); ++i) lanes_[i].outputs = std::move(outputs.at(i));
 }
 
 void LiveSession::print(const TimedEvent& event) {
@@ -86,7 +90,7 @@ void LiveSession::finish(bool complete) {
   try {
     path_->wait();
   } catch (const std::exception& error) {
-    if (has_outputs()) failures_.tell(error.what());  // otherwise each was told of
+    if (has_outputs()) failures_.tell(rt::reason(error));  // otherwise each was told of
   }
   const LiveTranscriptionCounters counters = path_->counters();
   const double wall_seconds = 1e-9 * double(rt::now_ns() - begin_ns_);

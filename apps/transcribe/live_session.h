@@ -24,14 +24,18 @@ class LiveSession {
  public:
   using Outputs = std::vector<std::unique_ptr<LiveOutput>>;
 
-  /// A transcriber and outputs for each lane of the options' channels. `printing` is held while
-  /// anything is printed. Outputs that fail are left out, and an input that fails ends: `failures`
-  /// is told at once, and the rest goes on.
+  /// Opens the input. A transcriber for each lane of the options' channels. `printing` is held
+  /// while anything is printed. Outputs that fail are left out, and an input that fails ends:
+  /// `failures` is told at once, and the rest goes on.
   LiveSession(const TranscribeOptions& options, const TranscriptInfo& info,
               std::unique_ptr<LiveInput> input, LiveTranscription::Transcribers transcribers,
-              std::vector<Outputs> outputs, std::mutex& printing, Failures& failures);
+              std::mutex& printing, Failures& failures);
+
+  /// Before start(): where the text of each lane goes.
+  void write_to(std::vector<Outputs> outputs);
 
   const std::string& name() const noexcept { return info_.input; }
+  int lanes() const noexcept { return int(lanes_.size()); }
   std::string description() const { return input_->description(); }
   bool is_endless() const { return input_->is_endless(); }
   bool notifies() const { return input_->notifies(); }
@@ -62,8 +66,8 @@ class LiveSession {
   std::mutex& printing_;
   Failures& failures_;
   struct Lane {
-    Lane(Outputs to, bool is_paced) : outputs(std::move(to)), stats(is_paced) {}
-    Outputs outputs;  // that have not failed; the printer's, and main's after the end
+    explicit Lane(bool is_paced) : stats(is_paced) {}
+    Outputs outputs{};  // that have not failed; the printer's, and main's after the end
     LiveStats stats;
     std::string language{};  // of the last event
     TranscriptEnd end{};

@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "rt/reason.h"
+
 namespace runnel::apps {
 
 MonoSource::MonoSource(rt::AudioSource& source, int rate_hz, int chunk, const ChannelChoice& choice)
@@ -15,7 +17,7 @@ MonoSource::MonoSource(rt::AudioSource& source, int rate_hz, int chunk, const Ch
   try {
     resampler_.emplace(source.rate_hz(), rate_hz, mix_.lanes(), chunk);
   } catch (const std::exception& error) {
-    throw std::runtime_error(source.name() + ": " + error.what());
+    throw std::runtime_error(source.name() + ": " + rt::reason(error));
   }
 }
 

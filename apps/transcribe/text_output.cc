@@ -1,6 +1,7 @@
 #include "apps/transcribe/text_output.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,27 +12,22 @@
 #include "rt/byte_writer.h"
 
 namespace runnel::apps {
-namespace {
 
 namespace fs = std::filesystem;
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-}  // namespace
 
 TextOutput TextOutput::file(const fs::path& path) {
   std::error_code failure;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), failure);
-  const int descriptor =
-      failure ? -1 : ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int descriptor = failure ? -1 : ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) {
     const int error = failure ? failure.value() : errno;
     throw std::runtime_error(path.string() + ": expected a file that can be written, found: " +
                              std::generic_category().message(error));
   }
-  return {descriptor, true, path.string()};
+  TextOutput output(descriptor, true, path.string());
+  struct stat old {};
+  if (::fstat(descriptor, &old) == 0 && S_ISREG(old.st_mode)) output.size_ = old.st_size;
+  return output;
 }
 
 TextOutput TextOutput::standard_output() { return {STDOUT_FILENO, false, "standard output"}; }
@@ -41,6 +37,7 @@ TextOutput::TextOutput(TextOutput&& other) noexcept
       owned_(std::exchange(other.owned_, false)),
       name_(std::move(other.name_)),
       end_(other.end_),
+      size_(other.size_),
       tail_(std::move(other.tail_)) {}
 
 TextOutput::~TextOutput() {
@@ -50,25 +47,25 @@ TextOutput::~TextOutput() {
 void TextOutput::write(std::string_view text, std::string_view tail) {
   std::string bytes(text);
   if (owned_) bytes += tail;
-  const auto old_size = off_t(end_) + off_t(tail_.size());
-  const auto new_size = off_t(end_) + off_t(bytes.size());
+  const auto new_size = end_ + std::int64_t(bytes.size());
   try {
     if (owned_ && !tail_.empty() && ::lseek(descriptor_, off_t(end_), SEEK_SET) < 0) {
       throw std::system_error(errno, std::generic_category());
     }
-    rt::write_all(descriptor_, bytes_of(bytes));
-    if (owned_ && new_size < old_size && ::ftruncate(descriptor_, new_size) != 0) {
+    rt::write_all(descriptor_, bytes);
+    if (owned_ && new_size < size_ && ::ftruncate(descriptor_, new_size) != 0) {
       throw std::system_error(errno, std::generic_category());
     }
   } catch (const std::system_error& error) {
     if (owned_) {  // back to the state before: its blocks are there already
       const ssize_t restored = ::pwrite(descriptor_, tail_.data(), tail_.size(), off_t(end_));
-      const int cut = ::ftruncate(descriptor_, old_size);
+      const int cut = ::ftruncate(descriptor_, size_);
       static_cast<void>(restored), static_cast<void>(cut);  // a second failure says no more
     }
     throw std::runtime_error(name_ + ": write error: " + error.code().message());
   }
   end_ += std::int64_t(text.size());
+  size_ = new_size;
   tail_ = owned_ ? std::string(tail) : std::string();
 }
 

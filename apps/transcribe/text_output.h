@@ -12,7 +12,8 @@ namespace runnel::apps {
 /// thread.
 class TextOutput {
  public:
-  /// Makes the folders on the way and empties the file. Throws std::runtime_error in one line.
+  /// Makes the folders on the way. What is there already goes with the first write, which may be of
+  /// nothing. Throws std::runtime_error in one line.
   static TextOutput file(const std::filesystem::path& path);
   static TextOutput standard_output();
   ~TextOutput();
@@ -35,7 +36,8 @@ class TextOutput {
   int descriptor_;
   bool owned_;  // a file, not standard output
   std::string name_;
-  std::int64_t end_ = 0;  // bytes before the tail
+  std::int64_t end_ = 0;   // bytes before the tail
+  std::int64_t size_ = 0;  // of the file
   std::string tail_;
 };
 

@@ -17,6 +17,7 @@ int transcribe(const CLI::App& app, TranscribeOptions options) {
   const ModelChoice choice =
       choose_model(options.model, options.model_folder, options.random_weights);
   refuse_unheeded_options(app, options, choice);
+  options.model = choice.path;  // where a name has led to
   const std::vector<TranscriptPlan::Track> none;
   const TranscriptPlan plan(options.folder,
                             options.to_files ? options.formats : std::vector<TranscriptFormat>{},

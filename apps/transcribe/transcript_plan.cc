@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "apps/failures.h"
 #include "apps/text.h"
 
 namespace runnel::apps {
@@ -41,12 +42,14 @@ TranscriptPlan::Track TranscriptPlan::of_channel(Track track, int channel) {
 }
 
 std::vector<std::unique_ptr<TranscriptWriter>> TranscriptPlan::open(
-    const Track& track, const TranscriptInfo& info, const SubtitleLayout& layout) const {
+    const Track& track, const TranscriptInfo& info, const SubtitleLayout& layout,
+    const std::function<void(const std::string&)>& tell) const {
   std::vector<std::unique_ptr<TranscriptWriter>> writers;
-  for (std::size_t i = 0; i < formats_.size(); ++i) {
+  const auto open_one = [&](std::size_t i) {
     writers.push_back(
         make_transcript_writer(formats_[i], TextOutput::file(track.files[i]), info, layout));
-  }
+  };
+  open_each(formats_.size(), open_one, tell);
   return writers;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,10 +28,10 @@ class TranscriptPlan {
   static Track of_channel(Track track, int channel);
   const std::vector<Track>& tracks() const noexcept { return tracks_; }
   const std::vector<TranscriptFormat>& formats() const noexcept { return formats_; }
-  /// Opens the files of a track, one writer each.
-  std::vector<std::unique_ptr<TranscriptWriter>> open(const Track& track,
-                                                      const TranscriptInfo& info,
-                                                      const SubtitleLayout& layout) const;
+  /// Opens the files of a track, one writer each, by open_each().
+  std::vector<std::unique_ptr<TranscriptWriter>> open(
+      const Track& track, const TranscriptInfo& info, const SubtitleLayout& layout,
+      const std::function<void(const std::string&)>& tell) const;
 
  private:
   std::vector<TranscriptFormat> formats_;

@@ -30,11 +30,12 @@ class FailingSetUp : public ::testing::TestWithParam<Way> {
     std::vector<std::string> arguments = GetParam().arguments;
     arguments.insert(arguments.begin() + 1, folder_.file("a.wav"));
     arguments.insert(arguments.end(), {"-o", folder_.file("out")});
-    Program program(arguments, "/dev/null", 0, faults);
+    Program program(arguments, {.faults = faults});
     const Outcome outcome = program.wait();
     const bool met = program.met_fault();
     EXPECT_LE(outcome.exit_code, met ? 1 : 0) << faults << ": " << outcome.err;
     EXPECT_EQ(count_lines(outcome.err), outcome.exit_code == 0 ? 0 : 1) << outcome.err;
+    EXPECT_THAT(outcome.err, ::testing::Not(::testing::HasSubstr("bad_alloc")));
     return met;
   }
 

@@ -6,13 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "apps/output_check.h"
 #include "apps/report.h"
@@ -35,16 +32,10 @@ using testing::run;
 using ::testing::StartsWith;
 using testing::write_wav;
 
-class Outputs : public ::testing::Test {
+class Outputs : public testing::FolderTest {
  protected:
-  std::string file(const std::string& name) const { return folder_.file(name); }
   std::string recording(const std::string& name, int rate_hz = 16'000) const {
-    write_wav(file(name), noisy_speech(rate_hz, 1, rate_hz / 2));
-    return file(name);
-  }
-  std::string with_text(const std::string& name, const std::string& text) const {
-    std::ofstream(file(name), std::ios::binary) << text;
-    return file(name);
+    return make(name, noisy_speech(rate_hz, 1, rate_hz / 2));
   }
   std::string error_of(const std::vector<std::string>& inputs, const std::string& output,
                        OutputKind kind, bool force = false) const {
@@ -82,8 +73,6 @@ class Outputs : public ::testing::Test {
     }
     EXPECT_FALSE(fs::exists(file("out"))) << "there was work before the refusal";
   }
-
-  const testing::TempFolder folder_;
 };
 
 TEST_F(Outputs, AReportNeverReplacesARecording) {
@@ -100,6 +89,27 @@ TEST_F(Outputs, AnInputIsNeverReplacedUnderWhateverName) {
   fs::create_hard_link(input, file("hard.json"));
   for (const std::string& name : {input, file("./say.wav"), file("link.json"), file("hard.json")}) {
     expect_refused(name, input, "is an input", {"--force"});
+  }
+}
+
+TEST_F(Outputs, NoFileOfAModelIsReplaced) {
+  const std::string input = recording("say.wav");
+  for (const char* model : {"tests/goldens/htdemucs", "tests/fixtures/whisper"}) {
+    fs::copy(model, file(fs::path(model).filename()));
+  }
+  const std::string whisper = file("whisper/config.json");
+  const std::string demucs = file("htdemucs/config.json");
+  const std::vector<std::vector<std::string>> commands = {
+      {"transcribe", input, "-m", file("whisper"), "--stats", whisper},
+      {"transcribe", input, "-m", "whisper", "--model-dir", folder_.path(), "--stats", whisper},
+      {"bench", "live", input, "-m", file("whisper"), "--accelerated", "--json", whisper},
+      {"separate", input, "-n", file("htdemucs"), "-o", file("out"), "--stats", demucs}};
+  for (const auto& command : commands) {
+    const std::string before = read_text(command.back());
+    const Outcome outcome = run(command);
+    EXPECT_EQ(outcome.exit_code, 1) << command[0];
+    EXPECT_THAT(outcome.err, HasSubstr(command.back() + ": is an input"));
+    EXPECT_EQ(read_text(command.back()), before);
   }
 }
 
@@ -170,9 +180,9 @@ TEST_F(Outputs, OlderOutputsAreReplacedAndStrangersOnlyWithForce) {
   };
   for (const auto& [kind, ours, stranger] : cases) {
     const std::string path = file("output");
-    EXPECT_EQ(error_of({}, with_text("output", ours), kind), "") << ours;
-    EXPECT_EQ(error_of({}, with_text("output", ""), kind), "");
-    with_text("output", stranger);
+    EXPECT_EQ(error_of({}, make("output", ours), kind), "") << ours;
+    EXPECT_EQ(error_of({}, make("output", ""), kind), "");
+    make("output", stranger);
     EXPECT_THAT(error_of({}, path, kind), StartsWith(path + ": expected nothing, or an older"));
     EXPECT_EQ(error_of({}, path, kind, true), "") << stranger;
   }
@@ -196,7 +206,8 @@ TEST_F(Outputs, WhatTheFormatRefusesTruncatesNothing) {
 TEST_F(Outputs, AFullDiskKeepsWhatFittedUnderItsName) {
   write_wav(file("long.wav"), noisy_speech(16'000, 1, 200'000));
   const std::string speech = older_stem("long");
-  testing::Program program({"separate", file("long.wav"), "-o", file("out")}, "/dev/null", 100'000);
+  testing::Program program({"separate", file("long.wav"), "-o", file("out")},
+                           {.file_limit_bytes = 100'000});
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("of audio, which can be read: File too large"));
@@ -212,9 +223,7 @@ TEST_F(Outputs, CtrlCKeepsWhatWasMadeUnderItsName) {
   const int writer = open(file("fifo").c_str(), O_WRONLY);
   ASSERT_EQ(::write(writer, bytes.data(), bytes.size() - 1000), ssize_t(bytes.size() - 1000));
   const auto beside = fs::path(speech).parent_path() / "speech.part.wav";
-  while (program.running() && !fs::exists(beside)) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  program.wait_until([&] { return fs::exists(beside); });
   EXPECT_EQ(read_text(speech), older);
   program.signal(SIGINT);
   const Outcome outcome = program.wait();
@@ -227,8 +236,8 @@ TEST_F(Outputs, CtrlCKeepsWhatWasMadeUnderItsName) {
 
 TEST_F(Outputs, AReportOnAFullDiskLeavesTheOlderOneAndNothingElse) {
   const std::string input = recording("say.wav");
-  const std::string older = with_text("s.json", "{\"older\": true}\n");
-  testing::Program program({"transcribe", input, "--stats", older}, "/dev/null", 300);
+  const std::string older = make("s.json", "{\"older\": true}\n");
+  testing::Program program({"transcribe", input, "--stats", older}, {.file_limit_bytes = 300});
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("statistics cannot be written: File too large"));
@@ -371,7 +380,7 @@ TEST_F(Outputs, ARedirectedStreamGetsItsSizes) {
   EXPECT_EQ(testing::read_wav(file("plain.wav")).frames(), 8000);
   // Behind what is there already, which isn't touched; a pipe has no sizes, as ever.
   const std::string head = "what was there before";
-  ASSERT_EQ(separate(" >> " + with_text("appended", head)), 0);
+  ASSERT_EQ(separate(" >> " + make("appended", head)), 0);
   EXPECT_EQ(read_text(file("appended")), head + wav);
   ASSERT_EQ(separate(" | cat > " + file("piped.wav")), 0);
   EXPECT_EQ(read_text(file("piped.wav")).substr(header), wav.substr(header));

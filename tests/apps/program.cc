@@ -35,30 +35,41 @@ std::string read_text(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-Program::Program(const std::vector<std::string>& arguments, const std::string& stdin_file,
-                 long file_limit_bytes, const std::string& faults) {
+void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+nlohmann::json read_json(const std::string& path) { return nlohmann::json::parse(read_text(path)); }
+
+std::uintmax_t size_of(const std::string& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  return missing ? 0 : size;
+}
+
+Program::Program(const std::vector<std::string>& arguments, const Surroundings& around) {
   std::vector<std::string> words = {RUNNEL_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  const std::string out = folder_.file("out");
+  const std::string out = around.stdout_file.empty() ? folder_.file("out") : around.stdout_file;
   const std::string err = folder_.file("err");
   const std::string met = folder_.file("met-fault");
 
   pid_ = fork();
   if (pid_ < 0) throw std::runtime_error("cannot fork");
   if (pid_ > 0) return;
-  dup2(open(stdin_file.c_str(), O_RDONLY), STDIN_FILENO);
+  dup2(open(around.stdin_file.c_str(), O_RDONLY), STDIN_FILENO);
   dup2(open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
   dup2(open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
-  if (file_limit_bytes > 0) {
-    const rlimit limit = {rlim_t(file_limit_bytes), rlim_t(file_limit_bytes)};
+  if (around.file_limit_bytes > 0) {
+    const rlimit limit = {rlim_t(around.file_limit_bytes), rlim_t(around.file_limit_bytes)};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
-  if (!faults.empty()) {
+  if (!around.faults.empty()) {
     setenv("LD_PRELOAD", RUNNEL_FAULTS_LIBRARY, 1);
-    setenv("RUNNEL_FAULTS", faults.c_str(), 1);
+    setenv("RUNNEL_FAULTS", around.faults.c_str(), 1);
     setenv("RUNNEL_FAULTS_MET", met.c_str(), 1);
     setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
   }
@@ -95,7 +106,13 @@ Outcome Program::wait() {
 }
 
 Outcome run(const std::vector<std::string>& arguments, const std::string& stdin_file) {
-  return Program(arguments, stdin_file).wait();
+  return Program(arguments, {.stdin_file = stdin_file}).wait();
+}
+
+std::vector<std::string> joined(std::vector<std::string> words,
+                                const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
 }
 
 int count_lines(const std::string& text) { return int(std::count(text.begin(), text.end(), '\n')); }
@@ -134,6 +151,12 @@ Audio read_wav(const std::string& path) {
                          piece.begin() + std::ptrdiff_t(n) * source.channels());
   }
   return audio;
+}
+
+void expect_one_line(const Outcome& outcome, int exit_code, const std::string& part) {
+  EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
+  EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
+  EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
 }
 
 }  // namespace runnel::apps::testing

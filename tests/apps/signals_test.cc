@@ -10,7 +10,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "tests/apps/program.h"
@@ -20,17 +19,17 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::Audio;
-using testing::count_lines;
+using testing::expect_one_line;
 using ::testing::HasSubstr;
+using testing::joined;
 using testing::noisy_speech;
 using testing::Outcome;
 using testing::Program;
+using testing::read_json;
 using testing::read_text;
 using testing::read_wav;
 using testing::TempFolder;
 using testing::write_wav;
-
-constexpr std::chrono::milliseconds kPoll{5};
 
 /// A named pipe that stays open, so that its reader waits for more.
 class NamedPipe {
@@ -53,22 +52,19 @@ class NamedPipe {
             write(descriptor_, bytes.data() + at, std::min<std::size_t>(4096, bytes.size() - at));
         at += std::size_t(std::max<ssize_t>(count, 0));
       }
-      std::this_thread::sleep_for(kPoll);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
-    for (int unread = 1; unread > 0 && program.running();) {
+    program.wait_until([this] {
+      int unread = 0;
       ioctl(descriptor_, FIONREAD, &unread);
-      std::this_thread::sleep_for(kPoll);
-    }
+      return unread == 0;
+    });
   }
 
  private:
   const std::string path_;
   int descriptor_ = -1;
 };
-
-void wait_for_file(const std::string& path, Program& program) {
-  while (program.running() && !fs::exists(path)) std::this_thread::sleep_for(kPoll);
-}
 
 /// The four ways to read a pipe.
 struct PipeReader {
@@ -82,15 +78,12 @@ TEST_P(AwaitedHeader, TheFirstSignalEndsTheWait) {
   const auto& [reader, signal] = GetParam();
   const TempFolder folder;
   NamedPipe pipe(folder.file("pipe"));
-  std::vector<std::string> arguments = reader.arguments;
-  arguments.insert(arguments.end(), {"-o", folder.file("out")});
-  Program program(arguments, pipe.path());
+  Program program(joined(reader.arguments, {"-o", folder.file("out")}),
+                  {.stdin_file = pipe.path()});
   pipe.feed("RIFF", program);
   program.signal(signal);
   const Outcome outcome = program.wait();
-  EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
-  EXPECT_THAT(outcome.err, HasSubstr("interrupted"));
+  expect_one_line(outcome, 1, "interrupted");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -111,7 +104,7 @@ TEST(Signals, AHangUpKeepsAllThatAPipeBroughtOfEachStem) {
   NamedPipe pipe(folder.file("pipe"));
   Program program({"separate", "-", "--raw", "s16le", "--rate", "16000", "--channels", "1", "-o",
                    folder.file("out")},
-                  pipe.path());
+                  {.stdin_file = pipe.path()});
   pipe.feed(std::string(2 * 12'345, '\1'), program);
   program.signal(SIGHUP);
   program.signal(SIGHUP);  // the shell's, and the terminal's own
@@ -128,15 +121,36 @@ TEST(Signals, AHangUpEndsTheJsonOfALiveTranscript) {
   NamedPipe pipe(folder.file("pipe"));
   Program program({"transcribe", "-", "--stream", "--raw", "s16le", "--rate", "16000", "--channels",
                    "1", "-f", "json", "-o", folder.path()},
-                  pipe.path());
+                  {.stdin_file = pipe.path()});
   pipe.feed(std::string(2 * 16'000, '\1'), program);
   program.signal(SIGHUP);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("interrupted"));
-  const auto json = nlohmann::json::parse(read_text(folder.file("stdin.json")));
+  const auto json = read_json(folder.file("stdin.json"));
   EXPECT_EQ(json.at("complete"), false);
   EXPECT_NEAR(json.at("duration"), 1.0, 0.05);
+}
+
+/// The first one asks for an end, which comes when the text is written.
+TEST(Signals, TheSecondCtrlCEndsTheWaitForAReaderThatStalls) {
+  const TempFolder folder;
+  const std::string pipe = folder.file("pipe"), json = folder.file("sentence.json");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = open(pipe.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  while (write(reader, "x", 1) == 1) {
+  }
+  Program program({"transcribe", "tests/fixtures/speech/sentence.flac", "-v", "-f", "json", "-o",
+                   folder.path()},
+                  {.stdout_file = pipe});
+  program.wait_until([&] { return read_text(json).find("fresh air") != std::string::npos; });
+  program.wait_until([&] {
+    program.signal(SIGINT);
+    return false;
+  });
+  EXPECT_EQ(program.wait().exit_code, 128 + SIGINT);
+  EXPECT_EQ(read_json(json).at("complete"), false);
+  close(reader);
 }
 
 TEST(Signals, CtrlCAfterAnOutputThatCouldNotBeOpenedTouchesNothingThatHasGone) {
@@ -149,7 +163,7 @@ TEST(Signals, CtrlCAfterAnOutputThatCouldNotBeOpenedTouchesNothingThatHasGone) {
              folder.file("out/gtcrn-runnel/a"));  // where a folder must be
   Program program({"separate", folder.file("a.wav"), folder.file("b.wav"), "-j", "1", "-o",
                    folder.file("out")});
-  wait_for_file(folder.file("out/gtcrn-runnel/b/speech.wav"), program);
+  program.wait_until([&] { return fs::exists(folder.file("out/gtcrn-runnel/b/speech.wav")); });
   program.signal(SIGINT);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
@@ -164,12 +178,12 @@ TEST(Signals, CtrlCAfterATranscriptThatCouldNotBeOpenedTouchesNothingThatHasGone
   fs::create_directories(folder.file("a.json"));
   Program program({"transcribe", folder.file("a.wav"), folder.file("b.wav"), "-f", "json", "-o",
                    folder.path()});
-  wait_for_file(folder.file("b.json"), program);
+  program.wait_until([&] { return fs::exists(folder.file("b.json")); });
   program.signal(SIGINT);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("a.json"));
-  EXPECT_EQ(nlohmann::json::parse(read_text(folder.file("b.json"))).at("complete"), false);
+  EXPECT_EQ(read_json(folder.file("b.json")).at("complete"), false);
 }
 
 }  // namespace

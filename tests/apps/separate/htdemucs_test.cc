@@ -5,13 +5,11 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "tests/apps/program.h"
 
@@ -34,7 +32,6 @@ constexpr const char* kPackage = "tests/goldens/htdemucs/30918f64-b9e92a00.th";
 constexpr const char* kBag = "tests/goldens/htdemucs/htdemucs_golden.yaml";
 constexpr const char* kStems[] = {"drums", "bass", "other", "vocals"};
 constexpr int kRateHz = 44'100;
-constexpr std::chrono::milliseconds kPoll{5};
 
 double worst_difference(const std::vector<float>& a, const std::vector<float>& b) {
   if (a.size() != b.size()) return INFINITY;
@@ -43,12 +40,8 @@ double worst_difference(const std::vector<float>& a, const std::vector<float>& b
   return worst;
 }
 
-class SeparateHtdemucs : public ::testing::Test {
+class SeparateHtdemucs : public testing::FolderTest {
  protected:
-  std::string make(const std::string& name, const Audio& audio) const {
-    write_wav(folder_.file(name), audio);
-    return folder_.file(name);
-  }
   std::vector<std::string> words(std::vector<std::string> arguments,
                                  const std::string& out = "out") const {
     arguments.insert(arguments.begin(), {"separate", "-n", kFolder, "-o", folder_.file(out)});
@@ -62,11 +55,6 @@ class SeparateHtdemucs : public ::testing::Test {
                    const std::string& out = "out") const {
     return folder_.file(out + "/htdemucs/" + track + "/" + name);
   }
-  void write_bytes(const std::string& name, const std::string& bytes) const {
-    std::ofstream(folder_.file(name), std::ios::binary) << bytes;
-  }
-
-  const TempFolder folder_;
 };
 
 TEST_F(SeparateHtdemucs, KeepsRateChannelsAndLength) {
@@ -202,7 +190,7 @@ TEST_F(SeparateHtdemucs, APipeHasRunningLevelsAndSaysSo) {
   const Outcome outcome = run({"separate", "-", "-n", kFolder, "-o", "-", "--stem", "bass"}, song);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("cannot be read twice"));
-  write_bytes("bass.wav", outcome.out);
+  make("bass.wav", outcome.out);
   EXPECT_EQ(read_wav(folder_.file("bass.wav")).frames(), kRateHz);
   const Outcome quiet = run(
       {"separate", "-", "-n", kFolder, "-o", folder_.file("out"), "--normalize", "running"}, song);
@@ -211,9 +199,9 @@ TEST_F(SeparateHtdemucs, APipeHasRunningLevelsAndSaysSo) {
 }
 
 TEST_F(SeparateHtdemucs, OneBadFileDoesNotStopTheOthers) {
-  write_bytes("bad.wav", "this is no audio");
+  make("bad.wav", "this is no audio");
   const std::string good = make("good.wav", noisy_speech(kRateHz, 2, 3000));
-  const std::string none = make("none.wav", {kRateHz, 2, {}});
+  const std::string none = make("none.wav", Audio{kRateHz, 2, {}});
   const Outcome outcome =
       separate({folder_.file("bad.wav"), good, none, "--stats", folder_.file("stats")});
   EXPECT_EQ(outcome.exit_code, 1);
@@ -233,12 +221,7 @@ TEST_F(SeparateHtdemucs, CtrlCLeavesValidFilesOfOneLength) {
   const int seconds = 400;
   const std::string song = make("song.wav", noisy_speech(8000, 2, 8000 * seconds));
   testing::Program program(words({song}));
-  const auto size = [&] {
-    std::error_code missing;
-    const auto bytes = fs::file_size(stem("song", "drums.wav"), missing);
-    return missing ? 0 : bytes;
-  };
-  while (program.running() && size() < 1000) std::this_thread::sleep_for(kPoll);
+  program.wait_until([&] { return testing::size_of(stem("song", "drums.wav")) >= 1000; });
   program.signal(SIGINT);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
@@ -253,7 +236,7 @@ TEST_F(SeparateHtdemucs, CtrlCLeavesValidFilesOfOneLength) {
 
 TEST_F(SeparateHtdemucs, KeepsWhatFitsOnAFullDisk) {
   const std::string song = make("song.wav", noisy_speech(kRateHz, 2, 20 * kRateHz));
-  testing::Program program(words({song}), "/dev/null", 1'000'000);
+  testing::Program program(words({song}), {.file_limit_bytes = 1'000'000});
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), std::size(kStems)) << outcome.err;  // each is told

@@ -4,10 +4,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "tests/apps/program.h"
 
@@ -21,8 +19,6 @@ using testing::Program;
 using testing::read_wav;
 using testing::TempFolder;
 using testing::write_wav;
-
-constexpr std::chrono::milliseconds kPoll{20};
 
 TEST(SeparateRealtime, WritesEverythingAndSaysWhatItMeasured) {
   const TempFolder folder;
@@ -70,12 +66,7 @@ TEST(SeparateRealtime, CtrlCKeepsWhatWasSeparated) {
   write_wav(folder.file("a.wav"), noisy_speech(16000, 1, 16000 * 120));
   const std::string speech = folder.file("out/gtcrn-runnel/a/speech.wav");
   Program program({"separate", folder.file("a.wav"), "--realtime", "-o", folder.file("out")});
-  const auto size = [&] {
-    std::error_code missing;
-    const auto bytes = std::filesystem::file_size(speech, missing);
-    return missing ? 0 : bytes;
-  };
-  while (program.running() && size() < 16000) std::this_thread::sleep_for(kPoll);
+  program.wait_until([&] { return testing::size_of(speech) >= 16000; });
   program.signal(SIGINT);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1) << outcome.err;

@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/apps/program.h"
@@ -21,31 +20,19 @@ using testing::noisy_speech;
 using testing::Outcome;
 using testing::read_wav;
 using testing::run;
-using testing::TempFolder;
-using testing::write_wav;
 
 constexpr const char* kModel = "gtcrn-runnel";
 
-class Separate : public ::testing::Test {
+class Separate : public testing::FolderTest {
  protected:
   std::string stem(const std::string& track, const std::string& name) const {
     return folder_.file("out/" + std::string(kModel) + "/" + track + "/" + name);
   }
-  std::string make(const std::string& name, const Audio& audio) const {
-    write_wav(folder_.file(name), audio);
-    return folder_.file(name);
-  }
   Outcome separate(std::vector<std::string> arguments,
                    const std::string& stdin_file = "/dev/null") const {
     arguments.insert(arguments.begin(), "separate");
-    arguments.insert(arguments.end(), {"-o", folder_.file("out")});
-    return run(arguments, stdin_file);
+    return run(testing::joined(arguments, {"-o", folder_.file("out")}), stdin_file);
   }
-  void write_bytes(const std::string& name, const std::string& bytes) const {
-    std::ofstream(folder_.file(name), std::ios::binary) << bytes;
-  }
-
-  const TempFolder folder_;
 };
 
 struct Format {
@@ -109,7 +96,7 @@ TEST_F(Separate, NeverOverwritesAnotherTrackOfTheSameName) {
 }
 
 TEST_F(Separate, OneBadFileDoesNotStopTheOthers) {
-  write_bytes("bad.wav", "this is no audio");
+  make("bad.wav", "this is no audio");
   const std::string good = make("good.wav", noisy_speech(16000, 1, 3000));
   const Outcome outcome = separate({folder_.file("bad.wav"), good});
   EXPECT_EQ(outcome.exit_code, 1);
@@ -119,7 +106,7 @@ TEST_F(Separate, OneBadFileDoesNotStopTheOthers) {
 }
 
 TEST_F(Separate, BadInputsAreOneLine) {
-  write_bytes("empty.wav", "");
+  make("empty.wav", "");
   for (const std::string& input :
        {folder_.file("missing.wav"), folder_.file("empty.wav"), folder_.path()}) {
     const Outcome outcome = separate({input});
@@ -143,7 +130,7 @@ TEST_F(Separate, SilenceNaNAndNothing) {
   for (const float sample : read_wav(stem("nan", "speech.wav")).samples) {
     ASSERT_TRUE(std::isfinite(sample));
   }
-  EXPECT_EQ(separate({make("none.wav", {16000, 1, {}})}).exit_code, 0);
+  EXPECT_EQ(separate({make("none.wav", Audio{16000, 1, {}})}).exit_code, 0);
   EXPECT_EQ(read_wav(stem("none", "speech.wav")).frames(), 0);
 }
 
@@ -153,8 +140,8 @@ TEST_F(Separate, ReadsRawAndWavFromStdin) {
   EXPECT_EQ(separate({"-", "--float32"}, wav).exit_code, 0);
   const Audio expected = read_wav(stem("stdin", "speech.wav"));
   EXPECT_EQ(expected.frames(), 5000);
-  write_bytes("in.raw", {reinterpret_cast<const char*>(input.samples.data()),
-                         input.samples.size() * sizeof(float)});
+  make("in.raw",
+       {reinterpret_cast<const char*>(input.samples.data()), input.samples.size() * sizeof(float)});
   const Outcome raw =
       separate({"-", "--raw", "f32le", "--rate", "16000", "--channels", "2", "--float32"},
                folder_.file("in.raw"));
@@ -167,11 +154,11 @@ TEST_F(Separate, WritesSpeechToStdout) {
   const std::string wav = make("in.wav", input);
   const Outcome outcome = run({"separate", "-", "-o", "-"}, wav);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  write_bytes("out.wav", outcome.out);
+  make("out.wav", outcome.out);
   EXPECT_EQ(read_wav(folder_.file("out.wav")).frames(), 5000);
 
-  write_bytes("in.raw", {reinterpret_cast<const char*>(input.samples.data()),
-                         input.samples.size() * sizeof(float)});
+  make("in.raw",
+       {reinterpret_cast<const char*>(input.samples.data()), input.samples.size() * sizeof(float)});
   const Outcome raw =
       run({"separate", "-", "-o", "-", "--raw", "f32le", "--rate", "16000", "--channels", "1"},
           folder_.file("in.raw"));
@@ -193,7 +180,8 @@ TEST_F(Separate, StatsTellEverythingAboutEachFile) {
 
 TEST_F(Separate, KeepsWhatFitsOnAFullDisk) {
   const std::string input = make("a.wav", noisy_speech(16000, 1, 200'000));
-  testing::Program program({"separate", input, "-o", folder_.file("out")}, "/dev/null", 100'000);
+  testing::Program program({"separate", input, "-o", folder_.file("out")},
+                           {.file_limit_bytes = 100'000});
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), 2) << outcome.err;  // a line for each stem

@@ -17,7 +17,6 @@
 namespace runnel::apps {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::Audio;
 using testing::count_lines;
 using ::testing::HasSubstr;
@@ -25,8 +24,6 @@ using testing::Outcome;
 using testing::read_text;
 using testing::read_wav;
 using testing::run;
-using testing::TempFolder;
-using testing::write_wav;
 
 constexpr const char* kWords = "open the window and let some fresh air into the room";
 
@@ -49,25 +46,19 @@ Audio interleaved(const std::vector<std::vector<float>>& channels) {
   return audio;
 }
 
-class Hearing : public ::testing::Test {
+class Hearing : public testing::FolderTest {
  protected:
   std::string make(const std::string& name, const std::vector<std::vector<float>>& channels) const {
-    write_wav(folder_.file(name), interleaved(channels));
-    return folder_.file(name);
+    return FolderTest::make(name, interleaved(channels));
   }
   static nlohmann::json json_of(const std::vector<std::string>& more,
                                 const std::string& stdin_file = "/dev/null") {
-    std::vector<std::string> command = {"transcribe", "-f", "json", "-o", "-"};
-    command.insert(command.end(), more.begin(), more.end());
-    const Outcome outcome = run(command, stdin_file);
+    const Outcome outcome =
+        run(testing::joined({"transcribe", "-f", "json", "-o", "-"}, more), stdin_file);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return nlohmann::json::parse(outcome.out);
   }
-  nlohmann::json stats() const {
-    return nlohmann::json::parse(read_text(folder_.file("stats.json")));
-  }
-
-  const TempFolder folder_;
+  nlohmann::json stats() const { return json("stats.json"); }
 };
 
 TEST_F(Hearing, TheSameWordsAtAnyLevelAndOnAnyOffset) {

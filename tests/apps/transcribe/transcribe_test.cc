@@ -4,13 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "tests/apps/program.h"
 
@@ -20,24 +18,19 @@ namespace {
 namespace fs = std::filesystem;
 using testing::Audio;
 using testing::count_lines;
+using testing::expect_one_line;
 using ::testing::HasSubstr;
 using testing::noisy_speech;
 using testing::Outcome;
 using testing::Program;
 using testing::read_text;
 using testing::run;
-using testing::TempFolder;
-using testing::write_wav;
 
 constexpr const char* kModel = "tests/goldens/whisper-multilingual";
 constexpr const char* kSpeech = "tests/goldens/whisper-multilingual/input.wav";
 
-class Transcribe : public ::testing::Test {
+class Transcribe : public testing::FolderTest {
  protected:
-  std::string make(const std::string& name, const Audio& audio) const {
-    write_wav(folder_.file(name), audio);
-    return folder_.file(name);
-  }
   /// Greedy, one try a window, in float32, without a gate: fast and the same everywhere.
   static std::vector<std::string> command(const std::vector<std::string>& more) {
     std::vector<std::string> all = {"transcribe",
@@ -54,23 +47,12 @@ class Transcribe : public ::testing::Test {
                                     "float32",
                                     "--no-speech-threshold",
                                     "none"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return testing::joined(all, more);
   }
   static Outcome transcribe(const std::vector<std::string>& more,
                             const std::string& stdin_file = "/dev/null") {
     return run(command(more), stdin_file);
   }
-  nlohmann::json json(const std::string& name) const {
-    return nlohmann::json::parse(read_text(folder_.file(name)));
-  }
-  void expect_one_line(const Outcome& outcome, int exit_code, const std::string& part) const {
-    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
-    EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
-    EXPECT_THAT(outcome.err, HasSubstr(part));
-  }
-
-  const TempFolder folder_;
 };
 
 TEST_F(Transcribe, GivesTheReferencesTokensInJson) {
@@ -165,8 +147,8 @@ TEST_F(Transcribe, SilenceNaNAndNextToNothing) {
   const std::string quiet = make("silence.wav", silence);
   silence.samples[100] = NAN;
   const std::string odd = make("nan.wav", silence);
-  const std::string one = make("one.wav", {16000, 1, {0.5F}});
-  const std::string none = make("none.wav", {16000, 1, {}});
+  const std::string one = make("one.wav", Audio{16000, 1, {0.5F}});
+  const std::string none = make("none.wav", Audio{16000, 1, {}});
   // With the gate, which is on unless --no-vad.
   const Outcome outcome = run({"transcribe", "--model", kModel, quiet, odd, one, none, "-f", "json",
                                "-o", folder_.path(), "--precision", "float32"});
@@ -195,10 +177,7 @@ TEST_F(Transcribe, OnlyTheClipsAreHeard) {
 TEST_F(Transcribe, CtrlCKeepsWhatIsFinalAndValid) {
   const std::string input = make("long.wav", noisy_speech(16000, 1, 16000 * 60 * 20));
   Program program(command({input, "-f", "json,srt", "-o", folder_.path()}));
-  for (int i = 0; i < 600 && !fs::exists(folder_.file("long.json")); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  program.wait_until([&] { return testing::size_of(folder_.file("long.srt")) > 0; });
   ASSERT_NO_THROW(json("long.json"));  // whole while it grows
   program.signal(SIGINT);
   const Outcome outcome = program.wait();
@@ -209,8 +188,8 @@ TEST_F(Transcribe, CtrlCKeepsWhatIsFinalAndValid) {
 
 TEST_F(Transcribe, AFullDiskIsOneLineAndTheJsonStaysWhole) {
   const std::string input = make("a.wav", noisy_speech(16000, 1, 16000 * 90));
-  Program program(command({input, "-f", "json", "-o", folder_.path(), "--quiet"}), "/dev/null",
-                  3000);
+  Program program(command({input, "-f", "json", "-o", folder_.path(), "--quiet"}),
+                  {.file_limit_bytes = 3000});
   expect_one_line(program.wait(), 1, "a.json: write error");
   EXPECT_EQ(json("a.json").at("complete"), false);
 }
