@@ -20,6 +20,7 @@
 #include "apps/status_line.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
+#include "models/config_json.h"
 #include "rt/child_process.h"
 #include "rt/clock.h"
 #include "rt/reason.h"
@@ -70,15 +71,6 @@ std::int64_t size_of(const fs::path& path) {
   std::error_code missing;
   const auto size = fs::file_size(path, missing);
   return missing ? 0 : std::int64_t(size);
-}
-
-std::string read_text(const fs::path& path) {
-  if (fs::file_size(path) > kMaxListBytes) {
-    throw std::runtime_error(path.string() + ": expected a list of some KB, found " +
-                             std::to_string(fs::file_size(path)) + " bytes");
-  }
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// A name in a list of the hub's that is a plain file's: it becomes part of a path here.
@@ -191,7 +183,7 @@ std::vector<RemoteFile> Pull::list() {
   download(url, path, "list", 0);
   std::vector<RemoteFile> all;
   try {
-    for (const auto& entry : nlohmann::json::parse(read_text(path))) {
+    for (const auto& entry : nlohmann::json::parse(models::read_config_text(path, kMaxListBytes))) {
       if (entry.value("type", "") != "file") continue;
       RemoteFile file{
           .name = entry.at("path"), .bytes = entry.at("size"), .sha256 = {}, .git_sha1 = {}};
@@ -242,7 +234,8 @@ std::vector<RemoteFile> Pull::weights(const std::vector<RemoteFile>& all) {
   fetch(files[0]);
   std::set<std::string> shards;
   try {
-    const auto index = nlohmann::json::parse(read_text(partial_ / kIndex));
+    const auto index =
+        nlohmann::json::parse(models::read_config_text(partial_ / kIndex, kMaxListBytes));
     for (const auto& [tensor, shard] : index.at("weight_map").items()) shards.insert(shard);
   } catch (const nlohmann::json::exception&) {
     throw std::runtime_error(label_ + "/" + kIndex +

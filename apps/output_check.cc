@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <filesystem>
 #include <fstream>
@@ -29,6 +30,28 @@ bool is_text(std::string_view head) {
     const auto byte = static_cast<unsigned char>(c);
     return byte == 0x7F || (byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t');
   });
+}
+
+/// By its name. The names of text files are the hub's.
+bool is_of_a_checkpoint(const fs::path& path) {
+  constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".th", ".yaml", ".yml"};
+  constexpr std::array kNames = {"config.json",
+                                 "generation_config.json",
+                                 "preprocessor_config.json",
+                                 "tokenizer.json",
+                                 "tokenizer_config.json",
+                                 "special_tokens_map.json",
+                                 "added_tokens.json",
+                                 "vocab.json",
+                                 "normalizer.json",
+                                 "merges.txt",
+                                 "model.safetensors.index.json",
+                                 "pytorch_model.bin.index.json"};
+  const auto is_one_of = [](const auto& all, const std::string& text) {
+    return std::find(all.begin(), all.end(), text) != all.end();
+  };
+  return is_one_of(kEndings, path.extension().string()) ||
+         is_one_of(kNames, path.filename().string());
 }
 
 bool is_audio(std::string_view head) {
@@ -150,8 +173,10 @@ OutputCheck::OutputCheck(const std::vector<std::string>& inputs, bool force) : f
   for (const std::string& input : inputs) {
     add_input(input);
     std::error_code none;
-    for (fs::directory_iterator file(input, none), end; file != end; file.increment(none)) {
-      add_input(file->path().string());
+    const bool in_folder = !fs::is_directory(input, none) && is_of_a_checkpoint(input);
+    const fs::path folder = in_folder ? fs::absolute(input, none).parent_path() : fs::path(input);
+    for (fs::directory_iterator file(folder, none), end; file != end; file.increment(none)) {
+      if (is_of_a_checkpoint(file->path())) add_input(file->path().string());
     }
   }
   Identity identity;

@@ -20,8 +20,8 @@ bool begins_like(OutputKind kind, std::string_view head);
 /// and inode, so links and other names are the file itself.
 class OutputCheck {
  public:
-  /// `inputs`: paths, "-" for standard input, or what names no file; a folder (of a model) stands
-  /// for the files in it. `force`: a file of another kind may be replaced; an input never. Throws
+  /// `inputs`: paths, "-" for standard input, or what names no file; a checkpoint's folder
+  /// stands for its files, and each of them for the others. `force`: a file of another kind may be replaced; an input never. Throws
   /// std::runtime_error if standard output is a file that is an input.
   OutputCheck(const std::vector<std::string>& inputs, bool force);
 

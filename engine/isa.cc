@@ -6,35 +6,22 @@
 
 #include "engine/kernels/amx.h"
 
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
 #include "hwy/targets.h"
 #endif
 
 namespace runnel::engine {
 namespace {
 
-bool supports(Isa isa) {
-  switch (isa) {
-    case Isa::kGeneric:
-      return true;
 #if defined(__x86_64__)
-    // What Highway's HWY_AVX2 and HWY_AVX3 are compiled for. Not hwy::SupportedTargets(): libhwy
-    // measures the processor's timer whenever a program that needs it starts, for 5 ms.
-    case Isa::kAvx2:
-      return __builtin_cpu_supports("x86-64-v3") && __builtin_cpu_supports("aes") &&
-             __builtin_cpu_supports("pclmul");
-    case Isa::kAvx512:
-      return supports(Isa::kAvx2) && __builtin_cpu_supports("x86-64-v4");
-#elif defined(__aarch64__)
-    case Isa::kNeon:
-      return hwy::SupportedTargets() & HWY_NEON;
-#endif
-    case Isa::kAmx:
-      return amx_usable();
-    default:
-      return false;
-  }
+/// Conversion to and from float16; clang 14 has no name for it.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 29 & 1) != 0;
 }
+#endif
 
 Isa choose() {
   const std::vector<Isa> all = supported_isas();
@@ -50,6 +37,32 @@ Isa choose() {
 }
 
 }  // namespace
+
+bool supports(Isa isa) {
+  switch (isa) {
+    case Isa::kGeneric:
+      return true;
+#if defined(__x86_64__)
+    // What Highway's HWY_AVX2 and HWY_AVX3 are compiled for. Not hwy::SupportedTargets(): libhwy
+    // measures the processor's timer whenever a program that needs it starts, for 5 ms.
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+             __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") && has_f16c();
+    case Isa::kAvx512:
+      return supports(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+#elif defined(__aarch64__)
+    case Isa::kNeon:
+      return hwy::SupportedTargets() & HWY_NEON;
+#endif
+    case Isa::kAmx:
+      return amx_usable();
+    default:
+      return false;
+  }
+}
 
 std::string_view name(Isa isa) {
   switch (isa) {

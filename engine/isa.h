@@ -12,6 +12,9 @@ enum class Isa { kGeneric, kNeon, kAvx2, kAvx512, kAmx };
 
 std::string_view name(Isa isa);
 
+/// Whether this processor runs it.
+bool supports(Isa isa);
+
 /// The instruction sets that this processor runs, in rising order.
 std::vector<Isa> supported_isas();
 

@@ -110,7 +110,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, CtrlC ctrl_c)
 ChildProcess::~ChildProcess() {
   if (pid_ > 0) {
     kill(has_group_ ? -pid_ : pid_, SIGKILL);  // it may wait in a write, deaf to anything milder
-    waitpid(pid_, nullptr, 0);
+    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
   }
   end_input();
   if (out_ >= 0) close(out_);

@@ -131,6 +131,7 @@ bool mp3_takes(int rate_hz, int channels) {
 int flac_block_frames(std::span<const unsigned char> b) {
   if (b.size() < 4 || b[0] != 0xFF || b[1] != 0xF8) return 0;
   const int code = b[2] >> 4;
+  if (code == 0) return 0;
   if (code >= 8) return 256 << (code - 8);
   constexpr int kLongest = 4096;  // of ours; of the last one, which is shorter, the total tells it
   return code == 1 ? 192 : code < 6 ? 576 << (code - 2) : kLongest;

@@ -21,8 +21,6 @@ namespace {
 constexpr int kLookedThrough = 4096;  // bytes before the first frame: more than the longest frame
 constexpr int kFramesInRow = 3;       // that show that it is MPEG audio and no accident
 constexpr int kMaxErrorsInRow = 1000;
-constexpr std::size_t kReadAhead = 1
-                                   << 16;  // bytes: looking for a frame, the decoder asks for each
 constexpr std::int64_t kForgivenFrames = 3 * 1152;  // encoders count their first frame or don't
 
 /// As many bytes as there are.
@@ -122,7 +120,6 @@ ssize_t Mp3Source::read_ahead(void* self, void* out, std::size_t bytes) {
   auto& source = *static_cast<Mp3Source*>(self);
   if (source.ahead_.empty()) {
     if (source.cancelled()) return 0;  // it may look for a frame up to the end of the file
-    source.buffer_.resize(kReadAhead);
     ssize_t got = 0;
     do {
       got = ::read(source.file_.get(), source.buffer_.data(), source.buffer_.size());
@@ -179,6 +176,7 @@ void Mp3Source::decode_frame() {
   if (result == MPG123_NEW_FORMAT) return;
   if (result == MPG123_DONE || result == MPG123_NEED_MORE) return finish();
   if (result != MPG123_OK) {
+    if (was_cut()) return;
     if (errors_in_row_ == 0) {
       add_damage("damaged at " + time() + ": " + mpg123_plain_strerror(mpg123_errcode(decoder_)));
     }

@@ -47,7 +47,8 @@ class Mp3Source : public AudioSource {
   std::string time() const;  // of the last sample, for messages
 
   const Descriptor file_;
-  std::vector<std::byte> buffer_;
+  /// Looking for a frame, the decoder asks for each byte.
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(1 << 16);
   std::span<const std::byte> ahead_;  // of buffer_: read, and not yet asked for
   mpg123_handle_struct* decoder_ = nullptr;
   std::int64_t frame_end_ = -1;  // byte behind the last frame; −1: none yet

@@ -13,7 +13,8 @@ namespace runnel::rt {
 namespace {
 
 constexpr std::size_t kHeaderBytes = 27;
-constexpr unsigned kBegins = 2;  // flags
+constexpr char kCapture[] = "OggS";  // and a version of 0
+constexpr unsigned kBegins = 2;      // flags
 constexpr unsigned kEnds = 4;
 
 struct Page {
@@ -31,7 +32,7 @@ std::uint32_t number_at(const unsigned char* bytes) {
 std::optional<Page> page_at(int file, std::int64_t position) {
   std::array<unsigned char, kHeaderBytes + 255> b;
   const ssize_t got = pread(file, b.data(), b.size(), off_t(position));
-  if (got < ssize_t(kHeaderBytes) || std::memcmp(b.data(), "OggS", 5) != 0) return std::nullopt;
+  if (got < ssize_t(kHeaderBytes) || std::memcmp(b.data(), kCapture, 5) != 0) return std::nullopt;
   const std::size_t segments = b[26];
   if (std::size_t(got) < kHeaderBytes + segments) return std::nullopt;
   Page page{.flags = b[5],
@@ -48,10 +49,10 @@ std::int64_t find_page(int file, std::int64_t position, std::int64_t end,
   std::array<char, 65'536> bytes;
   while (position < end && !cancelled()) {
     const ssize_t got = pread(file, bytes.data(), bytes.size(), off_t(position));
-    if (got < 4) return end;
-    const auto* found = std::search(bytes.data(), bytes.data() + got, &"OggS"[0], &"OggS"[4]);
+    if (got < 5) return end;
+    const auto* found = std::search(bytes.data(), bytes.data() + got, &kCapture[0], &kCapture[5]);
     if (found != bytes.data() + got) return position + (found - bytes.data());
-    position += got - 3;
+    position += got - 4;
   }
   return end;
 }

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "rt/mp3_source.h"
+
 namespace runnel::rt {
 namespace {
 
@@ -82,12 +84,14 @@ SndfileSource::SndfileSource(Descriptor file, const std::string& path, const Int
   std::array<char, 4> first{};
   const ssize_t got = pread(file_.get(), first.data(), first.size(), 0);
   const auto starts_with = [&](const char* letters) {
-    return got == ssize_t(first.size()) && std::memcmp(first.data(), letters, first.size()) == 0;
+    return got == ssize_t(first.size()) &&
+           std::memcmp(first.data(), letters, std::strlen(letters)) == 0;
   };
   const bool is_ogg = starts_with("OggS");
   if (is_ogg) look_at_ogg_pages();
   const bool has_links = links_.size() > 1;
-  if (is_ogg || starts_with("fLaC")) whole_.end = lseek(file_.get(), 0, SEEK_END);
+  if (is_ogg || starts_with("fLaC") || starts_with("ID3"))
+    whole_.end = lseek(file_.get(), 0, SEEK_END);
   handle_ = std::make_unique<Handle>(*this, has_links ? links_[0] : whole_);
   const SF_INFO& info = handle_->info;
   format_.rate_hz = info.samplerate;
@@ -131,8 +135,44 @@ bool SndfileSource::open_next_link() {
   return false;
 }
 
+bool SndfileSource::is_flac() const {
+  return (handle_->info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_FLAC;
+}
+
+bool SndfileSource::find_next_flac(bool is_lost) {
+  if (links_.empty()) links_ = {{.begin = after_id3_tags(file_.get()), .end = whole_.end}};
+  std::int64_t at = links_[link_].begin + 1;
+  constexpr std::int64_t kReadAhead = 65'536;  // more than the decoder's
+  if (!is_lost) at = std::max(at, handle_->link.begin + handle_->at - kReadAhead);
+  // The head of a FLAC and of its first block, which has 34 bytes (RFC 9639, 8.2).
+  constexpr std::array<char, 8> kHead = {'f', 'L', 'a', 'C', 0, 0, 0, 34};
+  std::array<char, 65'536> bytes;
+  while (at < whole_.end && !cancelled()) {
+    const ssize_t got = pread(file_.get(), bytes.data(), bytes.size(), off_t(at));
+    if (got < ssize_t(kHead.size())) return false;
+    const auto* found = std::search(bytes.data(), bytes.data() + got, kHead.begin(), kHead.end());
+    if (found != bytes.data() + got) {
+      links_.push_back({.begin = at + (found - bytes.data()), .end = whole_.end});
+      return true;
+    }
+    at += got - ssize_t(kHead.size()) + 1;
+  }
+  return false;
+}
+
+bool SndfileSource::open_next_flac() {
+  try {
+    if (!open_next_link()) return false;
+  } catch (const Interrupted&) {
+    return false;
+  }
+  link_start_ = read_frames_;
+  format_.frames += handle_->info.frames;
+  return true;
+}
+
 bool SndfileSource::pass_over_damage() {
-  if ((handle_->info.format & SF_FORMAT_TYPEMASK) != SF_FORMAT_FLAC) {
+  if (!is_flac()) {
     // Ogg moves on by itself, a little each time.
     return sf_error(handle_->sound) != SF_ERR_NO_ERROR && ++errors_in_row_ <= kMaxErrorsInRow;
   }
@@ -141,10 +181,10 @@ bool SndfileSource::pass_over_damage() {
   // Each try may read up to the end of the file, so they lie further and further apart.
   for (std::int64_t ahead = kStep; read_frames_ + ahead < frames() && !cancelled();
        ahead += std::max(kStep, ahead / 4)) {
-    const std::int64_t target = read_frames_ + ahead;
-    handle_ = std::make_unique<Handle>(*this, whole_);
+    const std::int64_t target = read_frames_ + ahead - link_start_;
+    handle_ = std::make_unique<Handle>(*this, links_.empty() ? whole_ : links_[link_]);
     if (sf_seek(handle_->sound, target, SEEK_SET) != target) continue;
-    silent_frames_ = target - read_frames_;
+    silent_frames_ = ahead;
     return true;
   }
   return false;
@@ -163,13 +203,22 @@ int SndfileSource::read(float* interleaved, int max_frames) {
     const int error = sf_error(handle_->sound);
     repair(interleaved, std::int64_t(got) * channels());
     read_frames_ += got;
-    if (error != SF_ERR_NO_ERROR && !was_cut()) {
+    const bool failed = error != SF_ERR_NO_ERROR;
+    // The decoder that finds another FLAC has lost its way, or looks no further than it was told.
+    const bool joined = is_flac() && read_frames_ == frames() && (failed || got == 0) &&
+                        (link_ + 1 < links_.size() || find_next_flac(failed));
+    if (failed && !joined && !was_cut()) {
       add_damage("damaged after " + std::to_string(read_frames_) +
                  " frames: " + one_line(sf_error_number(error)));
     }
     if (got > 0) {
       errors_in_row_ = 0;
       return got;
+    }
+    if (joined) {
+      if (open_next_flac()) continue;
+      at_end_ = true;
+      return 0;
     }
     try {
       if (pass_over_damage() || open_next_link()) continue;

@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -13,6 +12,7 @@
 #include "apps/separate/separation_model.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
+#include "engine/mapped_file.h"
 #include "models/catalog.h"
 #include "models/htdemucs/checkpoint.h"
 #include "models/htdemucs/network.h"
@@ -28,11 +28,13 @@ constexpr std::size_t kPeekBytes = 1 << 16;
 
 /// The first bytes of a file; empty if it cannot be read.
 std::string beginning(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes(kPeekBytes, '\0');
-  file.read(bytes.data(), std::streamsize(bytes.size()));
-  bytes.resize(std::size_t(std::max<std::streamsize>(file.gcount(), 0)));
-  return bytes;
+  try {
+    const engine::MappedFile file(path);
+    const auto head = file.bytes().first(std::min(file.bytes().size(), kPeekBytes));
+    return {reinterpret_cast<const char*>(head.data()), head.size()};
+  } catch (const std::runtime_error&) {
+    return {};
+  }
 }
 
 /// By what is in it: a bag, a package whose pickle (stored, at the beginning) names Demucs, or

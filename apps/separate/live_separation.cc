@@ -146,8 +146,10 @@ void LiveSeparation::separate_input(const std::stop_token& stop) {
     const bool found = left > 0;
     while (left > 0 && !stop.stop_requested()) {
       const int taken = take_block(std::min(left, most_frames()));
-      left = taken > 0 ? left - taken : 0;
       input_.writer_wakeup().notify();
+      if (taken == 0) break;  // it has all that it may have
+      left -= taken;
+      if (left == 0 && options_.input_ahead) left = due_frames(look_ns);  // behind a gap
     }
     const bool enough =
         options_.max_frames > 0 && input_frames_.load(kRelaxed) >= options_.max_frames;
@@ -167,13 +169,10 @@ void LiveSeparation::separate_input(const std::stop_token& stop) {
 /// Oldest frames in input() that are over at `at_ns`: whole blocks, or all up to a gap or the end.
 int LiveSeparation::due_frames(std::int64_t at_ns) noexcept {
   const rt::AudioRing::Block block = input_.peek(input_.capacity());
-  const auto over_ns = [&](int n) { return block.time.due_ns + rt::frames_to_ns(n, rate_hz_); };
-  if (block.frames == 0 || at_ns < over_ns(1)) return 0;
-  if (at_ns >= over_ns(block.frames)) return block.frames;
-  // The next nanosecond's frame count, rounded down, may be one too many.
-  int n = int(double(at_ns - block.time.due_ns) * 1e-9 * rate_hz_) + 1;
-  while (at_ns < over_ns(n)) --n;
-  return std::max(0, n - int((block.time.index + n) % options_.block_frames));
+  if (block.frames == 0 || at_ns < block.time.due_ns) return 0;
+  const std::int64_t over = rt::ns_to_frames(at_ns - block.time.due_ns, rate_hz_);
+  if (over >= block.frames) return block.frames;
+  return std::max(0, int(over - (block.time.index + over) % options_.block_frames));
 }
 
 void LiveSeparation::wait_for_due_input() noexcept {
@@ -336,12 +335,16 @@ void LiveSeparation::run_writer(const std::stop_token& stop) {
       if (last) break;
       stems_ring_.reader_wakeup().wait();
     }
-    recording_->finish();
+    if (!stop.stop_requested() || written_frames_.load(kRelaxed) > 0) finish_recording();
   } catch (...) {
     tell_owner(failed_);
-    recording_->finish();
+    finish_recording();
     throw;
   }
+}
+
+void LiveSeparation::finish_recording() {
+  if (written_frames_.load(kRelaxed) > 0 || !input_cut_.load(kRelaxed)) recording_->finish();
 }
 
 bool LiveSeparation::write_block() {

@@ -38,8 +38,8 @@ struct LiveOptions {
   /// Who writes into input() notifies its reader, as a SourcePump does. A device callback may not:
   /// then the worker looks by the clock.
   bool input_notifies = false;
-  /// And it writes before the time, as a SourcePump that is ahead: the worker takes whole blocks
-  /// that are over, and sleeps until the model can run.
+  /// It notifies, and it writes before the time, as a SourcePump that is ahead: the worker takes
+  /// whole blocks that are over, and sleeps until the model can run.
   bool input_ahead = false;
   rt::Wakeup* owner = nullptr;  // notified once separated() or failed() is true
   std::optional<LivePlayback> playback{};
@@ -57,8 +57,8 @@ struct MeterEvent {
   float output_peak = 0;
 };
 
-/// Delays in ns; all open loop. See docs/architecture.md. Queue wait, compute and reaction are those
-/// of blocks for which the model ran: the others only fill a hop, whenever they are taken.
+/// Delays in ns; all open loop. See docs/architecture.md. Queue wait, compute and reaction are
+/// those of blocks for which the model ran: the others only fill a hop, whenever they are taken.
 struct LiveDelays {
   explicit LiveDelays(std::int64_t hop_ns) : reaction(hop_ns) {}
 
@@ -109,8 +109,10 @@ class LiveSeparation {
   rt::AudioRing* playback() noexcept { return playback_ring_.get(); }
 
   void start();
-  /// The frames in input() now are the last ones: they are separated, flushed and written.
-  void end_input() noexcept {
+  /// The frames in input() now are the last ones: they are separated, flushed and written. A cut
+  /// input of which nothing was written replaces no older file.
+  void end_input(bool cut = false) noexcept {
+    input_cut_.store(cut, std::memory_order_relaxed);
     input_ended_.store(true, std::memory_order_release);
     wake_worker();
   }
@@ -167,6 +169,7 @@ class LiveSeparation {
   void run_writer(const std::stop_token& stop);
   void tell_owner(std::atomic<bool>& what) noexcept;
   bool write_block();
+  void finish_recording();
   void measure_output() noexcept;
 
   const LiveOptions options_;
@@ -202,6 +205,7 @@ class LiveSeparation {
   LiveDelays delays_;
   std::atomic<std::int64_t> input_frames_{0}, written_frames_{0}, silence_frames_{0};
   std::atomic<std::int64_t> worker_turns_{0}, model_steps_{0}, bad_samples_{0};
+  std::atomic<bool> input_cut_{false};  // released by input_ended_
   std::atomic<bool> input_ended_{false};
   std::atomic<bool> separated_{false};  // released by the worker after its last write
   std::atomic<bool> failed_{false};

@@ -161,7 +161,7 @@ void MicSession::watch(const rt::StopSignal& stop) {
 /// Nothing that is queued is lost: the worker takes it, the writer writes it, the device plays it.
 void MicSession::finish() {
   if (!devices_.duplex) capture_->stop();
-  live_->end_input();
+  live_->end_input(true);
   while (!live_->separated()) rt::StopSignal::wakeup().wait();
   if (playback() && playback()->alive()) playback()->play_out();
   if (playback_) playback_->stop();

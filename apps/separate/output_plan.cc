@@ -24,7 +24,7 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 std::string track_name(const std::string& input) {
   if (input == "-") return "stdin";
   const std::string stem = fs::path(input).stem().string();
-  return stem.empty() ? "track" : stem;
+  return stem.empty() || stem == "." || stem == ".." ? "track" : stem;
 }
 
 }  // namespace

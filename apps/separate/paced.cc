@@ -61,9 +61,9 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
                        .owner = &stop.wakeup()});
   watch(live, pump, stop, line);
   pump.stop();
-  live.end_input();
-  live.wait();
   failures.attempt([&] { pump.rethrow_if_failed(); });
+  live.end_input(stop.requested() || failures.any());
+  live.wait();
 
   if (!source->warning().empty()) spdlog::warn("{}", source->warning());
   const double seconds = double(live.counters().input_frames) / source->rate_hz();

@@ -34,7 +34,7 @@ class LiveJsonl : public LiveOutput {
         source_(info.input),
         channel_(info.channel),
         random_weights_(info.random_weights) {
-    output_.write({});  // what was there before goes
+    output_.begin();
   }
   void event(const TimedEvent& event) override {
     output_.write(dump(live_event_json(event, source_, random_weights_, channel_)) + "\n");

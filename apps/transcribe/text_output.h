@@ -12,14 +12,17 @@ namespace runnel::apps {
 /// thread.
 class TextOutput {
  public:
-  /// Makes the folders on the way. What is there already goes with the first write, which may be of
-  /// nothing. Throws std::runtime_error in one line.
+  /// Makes the folders on the way. What is there already stays until
+  /// begin(). Throws
+  /// std::runtime_error in one line.
   static TextOutput file(const std::filesystem::path& path);
   static TextOutput standard_output();
   ~TextOutput();
   TextOutput(TextOutput&& other) noexcept;
   TextOutput& operator=(TextOutput&&) = delete;
 
+  /// What was there before goes, as with the first write. Throws std::runtime_error.
+  void begin() { write({}); }
   /// Writes `text` in place of the tail of the last call, then `tail` (brackets that end a JSON
   /// file, say), which the next call overwrites: a reader finds a whole file at any time. Standard
   /// output gets no tails. If the disk is full the file is left as it was before the call. Throws
@@ -36,8 +39,8 @@ class TextOutput {
   int descriptor_;
   bool owned_;  // a file, not standard output
   std::string name_;
-  std::int64_t end_ = 0;   // bytes before the tail
-  std::int64_t size_ = 0;  // of the file
+  bool begun_ = false;
+  std::int64_t end_ = 0;  // bytes before the tail
   std::string tail_;
 };
 

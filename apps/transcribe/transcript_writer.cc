@@ -42,7 +42,7 @@ class TxtWriter : public TranscriptWriter {
  public:
   TxtWriter(TextOutput output, const TranscriptInfo& info)
       : output_(std::move(output)), tag_(channel_tag(info)) {
-    output_.write({});  // what was there before goes
+    output_.begin();
     if (info.random_weights) output_.write("[" + random_weights_notice(info) + "]\n");
   }
   void segment(const Segment& segment) override {
@@ -85,7 +85,7 @@ class CueWriter : public TranscriptWriter {
  public:
   CueWriter(TextOutput output, const SubtitleLayout& layout)
       : output_(std::move(output)), layout_(layout), cues_(layout) {
-    output_.write({});  // what was there before goes
+    output_.begin();
   }
   void segment(const Segment& segment) final {
     cues_.add(segment, [this](const Cue& cue) { write(cue); });

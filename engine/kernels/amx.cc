@@ -79,7 +79,7 @@ bool amx_usable() {
     const bool vbmi = ecx >> 1 & 1;
     asm volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(1));
     const bool bf16 = eax >> 5 & 1;
-    return tiles && vbmi && bf16 && __builtin_cpu_supports("x86-64-v4") &&
+    return tiles && vbmi && bf16 && supports(Isa::kAvx512) &&
            syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   }();
   return usable;

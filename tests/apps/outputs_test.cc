@@ -101,6 +101,7 @@ TEST_F(Outputs, NoFileOfAModelIsReplaced) {
   const std::string demucs = file("htdemucs/config.json");
   const std::vector<std::vector<std::string>> commands = {
       {"transcribe", input, "-m", file("whisper"), "--stats", whisper},
+      {"transcribe", input, "-m", file("whisper/model.safetensors"), "--stats", whisper},
       {"transcribe", input, "-m", "whisper", "--model-dir", folder_.path(), "--stats", whisper},
       {"bench", "live", input, "-m", file("whisper"), "--accelerated", "--json", whisper},
       {"separate", input, "-n", file("htdemucs"), "-o", file("out"), "--stats", demucs}};

@@ -338,6 +338,19 @@ TEST(Flac, GoesOnBehindAHole) {
   EXPECT_FALSE(heard.complete);
 }
 
+TEST(Flac, JoinedFilesAreReadToTheEnd) {
+  const Bytes part = encode(kFlac, 1000, kRateHz);
+  for (const Bytes& start : {part, joined(id3_tag(20'000), part)}) {
+    const Heard heard = hear(joined(joined(start, part), part));
+    EXPECT_EQ(heard.samples.size(), std::size_t(3 * kRateHz));
+    EXPECT_EQ(heard.warning, "");
+  }
+  const Heard other = hear(joined(part, encode(kFlac, 1000, kRateHz / 2, kRateHz / 2)));
+  EXPECT_EQ(other.samples.size(), std::size_t(kRateHz));
+  EXPECT_NE(other.warning.find("part 2 of 2, and what follows, was left out"), std::string::npos)
+      << other.warning;
+}
+
 TEST(Flac, DamageAtItsEndIsToldAndTheRestIsHeard) {
   Bytes bytes = encode(kFlac, 1000, 4 * kRateHz);
   std::fill_n(bytes.end() - 3000, 3000, std::byte{0});

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -328,7 +329,9 @@ TEST(SeparateModels, ACheckpointThatIsNoneIsOneLine) {
   std::ofstream(folder.file("bad.th")) << "cdemucs.htdemucs\nHTDemucs\n";
   std::ofstream(folder.file("bad.safetensors")) << "nothing";
   std::ofstream(folder.file("text.th")) << "nothing";
-  for (const char* name : {"bad.yaml", "bad.th", "bad.safetensors", "none.th", "text.th"}) {
+  ASSERT_EQ(mkfifo(folder.file("pipe.th").c_str(), 0600), 0);  // nobody writes
+  for (const char* name :
+       {"bad.yaml", "bad.th", "bad.safetensors", "none.th", "text.th", "pipe.th"}) {
     const Outcome outcome = run({"separate", folder.file("a.wav"), "-n", folder.file(name)});
     EXPECT_EQ(outcome.exit_code, 1) << name;
     EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;

@@ -328,6 +328,39 @@ TEST(LiveSeparation, AnEarlyEndLeavesWhatIsNotYetDue) {
   EXPECT_LE(rt::frames_to_ns(live.counters().input_frames, kRateHz), rt::now_ns() - start_ns);
 }
 
+/// Counts how often it is finished.
+class FinishCount : public rt::AudioSink {
+ public:
+  explicit FinishCount(int& count) : count_(count) {}
+  void write(const float*, int) override {}
+  void finish() override { ++count_; }
+
+ private:
+  int& count_;
+};
+
+// A file sink that isn't finished leaves what was there before.
+TEST(LiveSeparation, WhatWasCutBeforeItBeganReplacesNothing) {
+  enum End { kDestroyed, kCut, kCutLater, kEmpty };
+  for (const End end : {kDestroyed, kCut, kCutLater, kEmpty}) {
+    int finished = 0;
+    {
+      StemWriter writer(2, 1);
+      writer.add(kSpeech, std::make_unique<FinishCount>(finished));
+      LiveSeparation live(testing::fake_separators(2, 100), kRateHz, 1, {}, &writer);
+      if (end == kCutLater) {
+        live.input().write(std::vector<float>(10, 0.25F).data(), 10, rt::now_ns());
+      }
+      live.start();
+      if (end != kDestroyed) {
+        live.end_input(end != kEmpty);
+        live.wait();
+      }
+    }
+    EXPECT_EQ(finished, end == kDestroyed || end == kCut ? 0 : 1) << end;
+  }
+}
+
 TEST(LiveSeparation, AGapAheadIsNoEnd) {
   std::vector<float> written;
   StemWriter writer(2, 1);
@@ -344,6 +377,24 @@ TEST(LiveSeparation, AGapAheadIsNoEnd) {
   EXPECT_GE(rt::now_ns(), due_ns + rt::frames_to_ns(300, kRateHz));
   live.end_input();
   live.wait();
+  EXPECT_EQ(written.size(), 300U);
+}
+
+TEST(LiveSeparation, WhatLiesBehindAGapAtTheEndIsNotLost) {
+  std::vector<float> written;
+  StemWriter writer(2, 1);
+  writer.add(kSpeech, std::make_unique<MemorySink>(written));
+  LiveSeparation live(testing::fake_separators(2, 10), kRateHz, 1,
+                      {.block_frames = 100, .input_ahead = true}, &writer);
+  const std::vector<float> input(130, 0.25F);
+  const std::int64_t due_ns = rt::now_ns() - rt::kNsPerSecond;
+  live.input().write(input.data(), 130, due_ns);
+  live.input().drop(70);
+  live.input().write(input.data(), 100, due_ns + rt::frames_to_ns(200, kRateHz));
+  live.end_input();
+  live.start();
+  live.wait();
+  EXPECT_EQ(live.counters().input_frames, 230);
   EXPECT_EQ(written.size(), 300U);
 }
 
