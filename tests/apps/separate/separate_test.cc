@@ -84,6 +84,13 @@ TEST_F(Separate, WritesTheAskedForFormatsAndNames) {
   EXPECT_EQ(separate({input, "--filename", "{track}.{ext}"}).exit_code, 2);
 }
 
+TEST_F(Separate, AnInputOfDotsStaysInTheOutputsFolder) {
+  write_wav(file("...wav"), noisy_speech(16'000, 1, 1000));
+  ASSERT_EQ(run({"separate", file("...wav"), "-o", file("out")}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(file("out/gtcrn-runnel/track/speech.wav")));
+  EXPECT_FALSE(fs::exists(file("out/speech.wav")));
+}
+
 TEST_F(Separate, NeverOverwritesAnotherTrackOfTheSameName) {
   fs::create_directories(folder_.file("x"));
   const std::string first = make("a.wav", noisy_speech(16000, 1, 1000));
