@@ -21,8 +21,9 @@ bool begins_like(OutputKind kind, std::string_view head);
 class OutputCheck {
  public:
   /// `inputs`: paths, "-" for standard input, or what names no file; a checkpoint's folder
-  /// stands for its files, and each of them for the others. `force`: a file of another kind may be replaced; an input never. Throws
-  /// std::runtime_error if standard output is a file that is an input.
+  /// stands for its files, and each of them for the others. `force`: a file of another kind may be
+  /// replaced; an input never. Throws std::runtime_error if standard output is a file that is an
+  /// input.
   OutputCheck(const std::vector<std::string>& inputs, bool force);
 
   /// `path` will be written; "-" is standard output, empty is nothing. Throws std::runtime_error in
