@@ -21,9 +21,9 @@ constexpr std::int64_t frames_to_ns(std::int64_t frames, int rate_hz) noexcept {
   return frames / rate_hz * kNsPerSecond + frames % rate_hz * kNsPerSecond / rate_hz;
 }
 
-/// The most frames whose duration, by frames_to_ns, is at most `ns` (not negative, below 50 hours).
+/// The most frames whose duration, by frames_to_ns, is at most `ns` (not negative).
 constexpr std::int64_t ns_to_frames(std::int64_t ns, int rate_hz) noexcept {
-  return ((ns + 1) * rate_hz - 1) / kNsPerSecond;
+  return ns / kNsPerSecond * rate_hz + ((ns % kNsPerSecond + 1) * rate_hz - 1) / kNsPerSecond;
 }
 
 }  // namespace runnel::rt

@@ -94,7 +94,7 @@ int FfmpegSource::read(float* interleaved, int max_frames) {
   if (got > 0 || cancelled() || max_frames <= 0) return got;
   const auto result = ffmpeg_->wait_unless({&cancel_, stop_});
   if (!result) {
-    cancelled();
+    cancelled();  // so that was_cut() says why
     return 0;
   }
   ffmpeg_.reset();

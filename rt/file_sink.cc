@@ -39,6 +39,8 @@ class FileSink::Container {
 
 namespace {
 
+constexpr std::size_t kPageBytes = 4096;  // fewer are not worth a system call
+
 /// Our own writer, because the header must be right at any moment, in place, and beyond 4 GiB.
 class WavFile : public FileSink::Container {
  public:
@@ -51,16 +53,13 @@ class WavFile : public FileSink::Container {
     const std::vector<std::byte> header = make_wav_header(format_);
     header_bytes_ = std::int64_t(header.size());
     write_all(file_.descriptor(), header);
-    struct stat status {};
-    // Others may hear it: each sample at once.
-    if (fstat(file_.descriptor(), &status) != 0 || !S_ISREG(status.st_mode)) page_bytes_ = 1;
   }
 
   std::int64_t write(std::span<const float> samples) override {
     const std::size_t before = bytes_.size();
     bytes_.resize(before + samples.size() * std::size_t(bytes_per_sample(format_.samples)));
     const std::int64_t clipped = encode_samples(format_.samples, samples, bytes_.data() + before);
-    if (bytes_.size() >= page_bytes_) write_bytes();
+    if (bytes_.size() >= kPageBytes) write_bytes();
     const std::int64_t second = std::int64_t(format_.rate_hz) * format_.bytes_per_frame();
     if (format_.data_bytes - described_bytes_ >= second) update_header();
     return clipped;
@@ -109,7 +108,6 @@ class WavFile : public FileSink::Container {
   WavFormat format_;  // data_bytes: written so far
   std::int64_t header_bytes_ = 0;
   std::int64_t described_bytes_ = 0;  // in the header on disk
-  std::size_t page_bytes_ = 4096;     // fewer are not worth a system call
   std::vector<std::byte> bytes_;      // to be written
 };
 

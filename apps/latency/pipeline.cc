@@ -32,7 +32,6 @@ nlohmann::json measure_pipeline(const LatencyOptions& options) {
   StemWriter nowhere(int(model.stems.size()), 1);
   LiveSeparation live(model.separators, options.rate_hz, 1,
                       {.block_frames = block,
-                       .input_notifies = true,
                        .input_ahead = true,
                        .owner = &stop.wakeup(),
                        .realtime_priority = options.realtime_priority},

@@ -47,7 +47,6 @@ int separate_paced(const SeparateOptions& options, const OutputPlan& plan,
 
   LiveOptions live_settings = live_options(options, model, source->rate_hz());
   live_settings.meter = line.enabled();
-  live_settings.input_notifies = true;
   live_settings.input_ahead = true;
   live_settings.owner = &stop.wakeup();
   LiveSeparation live(model.separators, source->rate_hz(), source->channels(), live_settings,

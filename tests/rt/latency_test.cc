@@ -16,6 +16,20 @@ namespace {
 
 constexpr double kNsPerMs = 1e6;
 
+TEST(Clock, FramesOfADurationAreTheMostThatFit) {
+  std::mt19937_64 random(1);
+  for (const int rate : {8'000, 11'025, 16'000, 44'100, 48'000, 192'000}) {
+    std::vector<std::int64_t> durations = {0, 1, kNsPerSecond - 1, kNsPerSecond};
+    for (int i = 0; i < 2'000; ++i) durations.push_back(std::int64_t(random() >> (2 + i % 60)));
+    for (const std::int64_t ns : durations) {
+      const std::int64_t frames = ns_to_frames(ns, rate);
+      if (frames > std::int64_t(1) << 50) continue;  // beyond what has a duration
+      ASSERT_LE(frames_to_ns(frames, rate), ns) << rate;
+      ASSERT_GT(frames_to_ns(frames + 1, rate), ns) << rate;
+    }
+  }
+}
+
 TEST(LatencyHistogram, QuantilesAreWithinOnePercentOfExact) {
   std::mt19937 random(3);
   std::uniform_real_distribution<double> exponent(3.0, std::log10(60e9));  // 1 µs to 60 s

@@ -289,10 +289,8 @@ TEST(LiveSeparation, WakesOncePerStepWhereTheInputIsAhead) {
   StemWriter writer(2, 1);
   writer.add(kSpeech, std::make_unique<MemorySink>(speech));
   rt::Wakeup over;
-  LiveSeparation live(
-      separators(), kRateHz, 1,
-      {.block_frames = kBlock, .input_notifies = true, .input_ahead = true, .owner = &over},
-      &writer);
+  LiveSeparation live(separators(), kRateHz, 1,
+                      {.block_frames = kBlock, .input_ahead = true, .owner = &over}, &writer);
   SyntheticSource source(kRateHz, double(kBlock * kBlocks) / kRateHz);
   const long before = rt::testing::context_switches();
   live.start();
@@ -315,7 +313,7 @@ TEST(LiveSeparation, WakesOncePerStepWhereTheInputIsAhead) {
 TEST(LiveSeparation, AnEarlyEndLeavesWhatIsNotYetDue) {
   StemWriter writer(2, 1);
   LiveSeparation live(testing::fake_separators(2, 100), kRateHz, 1,
-                      {.block_frames = 50, .input_notifies = true, .input_ahead = true}, &writer);
+                      {.block_frames = 50, .input_ahead = true}, &writer);
   SyntheticSource source(kRateHz, 100);
   live.start();
   const std::int64_t start_ns = rt::now_ns();
@@ -366,7 +364,7 @@ TEST(LiveSeparation, AGapAheadIsNoEnd) {
   StemWriter writer(2, 1);
   writer.add(kSpeech, std::make_unique<MemorySink>(written));
   LiveSeparation live(testing::fake_separators(2, 10), kRateHz, 1,
-                      {.block_frames = 100, .input_notifies = true, .input_ahead = true}, &writer);
+                      {.block_frames = 100, .input_ahead = true}, &writer);
   const std::vector<float> input(130, 0.25F);
   const std::int64_t due_ns = rt::now_ns() + 20'000'000;
   live.input().write(input.data(), 130, due_ns);
