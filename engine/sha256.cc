@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/mapped_file.h"
+
 namespace runnel::engine {
 
 void Sha256::add(std::span<const std::byte> bytes) noexcept {
@@ -35,6 +37,18 @@ std::string Sha256::finish() {
     for (int shift = 28; shift >= 0; shift -= 4) digits += "0123456789abcdef"[word >> shift & 15];
   }
   return digits;
+}
+
+std::string sha256_of_file(const std::filesystem::path& path) {
+  constexpr std::size_t kPiece = 1 << 20;
+  const MappedFile file(path);
+  Sha256 hash;
+  for (std::size_t at = 0; at < file.bytes().size(); at += kPiece) {
+    const auto piece = file.bytes().subspan(at, std::min(kPiece, file.bytes().size() - at));
+    hash.add(piece);
+    file.release_behind(piece);
+  }
+  return hash.finish();
 }
 
 }  // namespace runnel::engine

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 
@@ -29,5 +30,8 @@ class Sha256 {
   std::array<std::byte, kBlock> pending_{};  // the first count_ % kBlock are
   std::uint64_t count_ = 0;                  // bytes
 };
+
+/// Of a whole file. Throws std::runtime_error if it can't be read.
+std::string sha256_of_file(const std::filesystem::path& path);
 
 }  // namespace runnel::engine

@@ -70,10 +70,11 @@ void apply_zip64(std::span<const std::byte> extra, std::uint64_t& plain, std::ui
 
 }  // namespace
 
-ZipEntries parse_zip(std::span<const std::byte> file) {
+std::map<std::string, ZipEntry> parse_zip_entries(std::span<const std::byte> file) {
+  constexpr std::uint64_t kStored = 0, kDeflated = 8;
   const Directory directory = find_directory(file);
   const auto central = slice(file, directory.offset, directory.size);
-  ZipEntries entries;
+  std::map<std::string, ZipEntry> entries;
   std::uint64_t at = 0;
   for (std::uint64_t i = 0; i < directory.entries; ++i) {
     if (read(central, at, 4) != kCentralHeader) fail("bad directory entry");
@@ -85,11 +86,22 @@ ZipEntries parse_zip(std::span<const std::byte> file) {
     const auto name = slice(central, at + 46, name_size);
     apply_zip64(slice(central, at + 46 + name_size, extra), plain, stored, offset);
     const std::string key(reinterpret_cast<const char*>(name.data()), name.size());
-    if (method != 0 || stored != plain) fail("entry '" + key + "' is compressed");
+    if (method != kDeflated && (method != kStored || stored != plain)) {
+      fail("entry '" + key + "' is compressed in a way that is not known here");
+    }
     if (read(file, offset, 4) != kLocalHeader) fail("entry '" + key + "' has a bad header");
     const std::uint64_t skip = 30 + read(file, offset + 26, 2) + read(file, offset + 28, 2);
-    entries[key] = slice(file, offset + skip, stored);
+    entries[key] = {method == kDeflated, plain, slice(file, offset + skip, stored)};
     at += 46 + name_size + extra + comment;
+  }
+  return entries;
+}
+
+ZipEntries parse_zip(std::span<const std::byte> file) {
+  ZipEntries entries;
+  for (const auto& [name, entry] : parse_zip_entries(file)) {
+    if (entry.deflated) fail("entry '" + name + "' is compressed");
+    entries[name] = entry.data;
   }
   return entries;
 }

@@ -28,7 +28,8 @@ constexpr const char* kExamples = R"(Examples:
   ffmpeg -v error -i talk.mkv -f wav - | runnel transcribe - -m ggml-base-q5_1.bin
   runnel transcribe a.wav --random-weights turbo --stats stats.json   a benchmark
 
-Without -m it is the model inside the program. Others come by: runnel models pull whisper-base)";
+Without -m it is the best model that is here, else the one inside the program (runnel models default).
+Others come by: runnel models pull default)";
 
 /// "--name: expected …, found 'text'"
 UsageError wrong(const std::string& option, const std::string& expected, const std::string& text) {
@@ -103,8 +104,8 @@ void TranscribeFlags::add_model(CLI::App& app) {
   const std::string group = "Model";
   app.add_option(
          "-m,--model", options_.model,
-         "A checkpoint's folder, a ggml .bin file, or a name (runnel models); without: the one "
-         "inside the program")
+         "A checkpoint's folder, a ggml .bin file, or a name (runnel models); without: the best "
+         "that is here, else the one inside the program")
       ->type_name("DIR|FILE|NAME")
       ->group(group);
   app.add_option("--model-dir", options_.model_folder, "Where names are looked up first")

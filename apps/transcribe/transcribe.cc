@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "apps/default_model.h"
 #include "apps/output_check.h"
 #include "apps/report.h"
 #include "apps/subcommand.h"
@@ -13,10 +14,30 @@
 namespace runnel::apps {
 namespace {
 
+/// `reason`: why it is this one, if nobody named one.
+ModelChoice choose(const TranscribeOptions& options, std::string& reason) {
+  if (!options.model.empty() || !options.random_weights.empty()) {
+    return choose_model(options.model, options.model_folder, options.random_weights);
+  }
+  const DefaultModel model =
+      default_model({.live = options.is_live(),
+                     .translates = options.decode.task == models::Task::kTranslate,
+                     .language = options.decode.language});
+  ModelChoice choice = choose_model(model.path.string(), {}, {});
+  choice.name = model.name;
+  reason = model.reason;
+  return choice;
+}
+
 int transcribe(const CLI::App& app, TranscribeOptions options) {
-  const ModelChoice choice =
-      choose_model(options.model, options.model_folder, options.random_weights);
-  refuse_unheeded_options(app, options, choice);
+  std::string reason;
+  const ModelChoice choice = choose(options, reason);
+  try {
+    refuse_unheeded_options(app, options, choice);
+  } catch (const UsageError& error) {
+    if (reason.empty()) throw;
+    throw UsageError(error.what() + ("; without -m it is " + choice.name) + " (" + reason + ")");
+  }
   options.model = choice.path;  // where a name has led to
   const std::vector<TranscriptPlan::Track> none;
   const TranscriptPlan plan(options.folder,
@@ -27,6 +48,11 @@ int transcribe(const CLI::App& app, TranscribeOptions options) {
   // Streams on threads of their own don't wait for each other's pool.
   const bool side_by_side = options.is_live() && options.inputs.size() > 1;
   if (side_by_side && options.compute.threads == 0) options.compute.threads = 1;
+  // That nothing was pulled is no news in a log.
+  if (!reason.empty() && !options.quiet && (!choice.path.empty() || is_terminal(stderr))) {
+    std::fprintf(stderr, "runnel: model %s (%s)\n", one_line(choice.name).c_str(),
+                 one_line(reason).c_str());
+  }
   const SpeechModel model = load_speech_model(choice, options.compute, options.windows);
   if (model.random_weights()) {
     std::fprintf(stderr, "runnel: %s\n",

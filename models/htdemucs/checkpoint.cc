@@ -5,7 +5,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "engine/mapped_file.h"
 #include "engine/sha256.h"
 #include "engine/weights.h"
 #include "models/config_json.h"
@@ -44,15 +43,7 @@ std::optional<std::string> checksum_in_name(const fs::path& path) {
 void check_checksum(const fs::path& path) {
   const auto expected = checksum_in_name(path);
   if (!expected) return;
-  constexpr std::size_t kPiece = 1 << 20;
-  const engine::MappedFile file(path);
-  engine::Sha256 hash;
-  for (std::size_t at = 0; at < file.bytes().size(); at += kPiece) {
-    const auto piece = file.bytes().subspan(at, std::min(kPiece, file.bytes().size() - at));
-    hash.add(piece);
-    file.release_behind(piece);
-  }
-  const std::string found = hash.finish().substr(0, expected->size());
+  const std::string found = engine::sha256_of_file(path).substr(0, expected->size());
   if (found != *expected) {
     throw std::runtime_error(path.string() + ": expected SHA-256 " + *expected +
                              "… as in its name, found " + found + "… (damaged or renamed?)");

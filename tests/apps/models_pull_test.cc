@@ -33,8 +33,8 @@ using namespace std::string_literals;
 class ModelsPull : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (std::system("command -v python3 curl sha256sum sha1sum > /dev/null") != 0) {
-      GTEST_SKIP() << "no python3, curl, sha256sum or sha1sum";
+    if (std::system("command -v python3 curl sha1sum > /dev/null") != 0) {
+      GTEST_SKIP() << "no python3, curl or sha1sum";
     }
     for (unsigned i = 0; i < 200'000; ++i) weights_ += char(i * i / 7);
     put("openai/whisper-tiny/config.json", "{\"d_model\": 1}");
@@ -152,7 +152,7 @@ TEST_F(ModelsPull, AWrongPartIsFoundByItsChecksum) {
 }
 
 TEST_F(ModelsPull, MissingThingsAreOneLine) {
-  expect_one_line(run({"models", "pull", "base"}), "found HTTP status 404");
+  expect_one_line(run({"models", "pull", "small"}), "found HTTP status 404");
   fs::remove(folder_.file("hub/openai/whisper-tiny/model.safetensors"));
   expect_one_line(run({"models", "pull", "tiny"}), "model.safetensors");
   setenv("RUNNEL_HUB", "http://127.0.0.1:1", 1);
@@ -164,7 +164,7 @@ TEST_F(ModelsPull, MissingThingsAreOneLine) {
 }
 
 TEST_F(ModelsPull, OneThatFailsDoesNotStopTheOthers) {
-  const Outcome outcome = run({"models", "pull", "base", "tiny"});
+  const Outcome outcome = run({"models", "pull", "small", "tiny"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
   EXPECT_EQ(pulled("whisper-tiny/model.safetensors"), weights_);
@@ -302,7 +302,7 @@ TEST_F(ModelsPull, WithoutCurlItSaysSo) {
 TEST_F(ModelsPull, AMissingModelSaysHowToGetIt) {
   setenv("XDG_DATA_HOME", folder_.path().c_str(), 1);
   const Outcome outcome = run({"transcribe", "a.wav", "--model", "base"});
-  unsetenv("XDG_DATA_HOME");
+  setenv("XDG_DATA_HOME", testing::kNowhere, 1);
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("runnel models pull whisper-base"));

@@ -18,6 +18,17 @@
 #include "rt/source.h"
 
 namespace runnel::apps::testing {
+namespace {
+
+/// Before any test: no model that lies on this machine is found, so that the program without -m is
+/// the same everywhere.
+[[maybe_unused]] const bool kNoModels = [] {
+  for (const char* name : {"RUNNEL_MODELS", "HUGGINGFACE_HUB_CACHE"}) unsetenv(name);
+  for (const char* name : {"XDG_DATA_HOME", "HF_HUB_CACHE"}) setenv(name, kNowhere, 1);
+  return true;
+}();
+
+}  // namespace
 
 TempFolder::TempFolder() {
   std::string pattern = (std::filesystem::temp_directory_path() / "runnel-apps-XXXXXX").string();

@@ -13,6 +13,9 @@
 
 namespace runnel::apps::testing {
 
+/// XDG_DATA_HOME and HF_HUB_CACHE of all tests: no folder, so nobody's models are found.
+inline constexpr const char* kNowhere = "/nonexistent";
+
 /// A folder that goes when the test does.
 class TempFolder {
  public:

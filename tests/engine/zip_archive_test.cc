@@ -52,6 +52,18 @@ TEST(ZipArchive, RefusesCompressedEntriesByName) {
   EXPECT_THAT(error(file), HasSubstr("entry 'x/data/0' is compressed"));
 }
 
+TEST(ZipArchive, TellsDeflatedEntriesFromStoredOnes) {
+  const Bytes file =
+      Zip().add({"a/data", 8}, Bytes().text("deflated")).add({"b"}, Bytes().text("2")).finish();
+  const auto entries = parse_zip_entries(file);
+  EXPECT_TRUE(entries.at("a/data").deflated);
+  EXPECT_EQ(text(entries.at("a/data").data), "deflated");
+  EXPECT_FALSE(entries.at("b").deflated);
+  EXPECT_EQ(entries.at("b").size, 1U);
+  EXPECT_THAT(error(Zip().add({"c", 12}, Bytes().text("bzip2")).finish()),
+              HasSubstr("entry 'c' is compressed in a way that is not known here"));
+}
+
 TEST(ZipArchive, RefusesTruncation) {
   for (const bool zip64 : {false, true}) {
     const Bytes whole = Zip{.zip64 = zip64}.add({"a"}, Bytes().text("content")).finish();
