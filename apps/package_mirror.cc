@@ -66,7 +66,10 @@ std::string reason_of(const std::string& said) {
     constexpr std::string_view kError = "ERROR: ", kBroken = "connection broken by ";
     if (line.starts_with(kError) && error.empty()) error = line.substr(kError.size());
     if (const auto found = line.find(kBroken); found != std::string::npos && broken.empty()) {
-      broken = " (" + line.substr(found) + ")";
+      // Python's own words around it: 'NewConnectionError('<… object at 0x…>: REASON')': /path
+      std::string why = line.substr(found + kBroken.size());
+      if (const auto colon = why.find(">: "); colon != std::string::npos) why.erase(0, colon + 3);
+      broken = " (" + why.substr(0, why.find("')")) + ")";
     }
     if (!line.empty()) last = line;
     at = end + 1;

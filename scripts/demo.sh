@@ -2,8 +2,8 @@
 # Builds runnel and shows one of:
 #   captions   live captions of a recording, at its own pace, and their six figures (the default)
 #   separate   speech out of a noisy recording: as fast as possible, then live with a meter
-# Further options go to `runnel transcribe` (for example -m whisper-base) or `runnel separate` (for
-# example --attenuation-limit 12).
+# --offline: no model is pulled (scripts/setup.sh --help). Further options go to `runnel transcribe`
+# (for example -m whisper-base) or `runnel separate` (for example --attenuation-limit 12).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,11 +16,23 @@ case ${1:-} in
   -h | --help) usage; exit 0 ;;
 esac
 
+offline=()
+for argument; do
+  shift
+  [[ $argument == --offline ]] && offline=(--offline) || set -- "$@" "$argument"
+done
+
 captions() {
   local input=assets/demo/captions.flac out=captions
-  local reference=${input%.*}.txt
+  local reference=${input%.*}.txt model
   [[ -f $input ]] || fail "$input is missing"
   mkdir -p $out
+  # Captions and page are of one model: the best one here, unless an option names another.
+  if [[ " $* " != *" -m"* && " $* " != *" --model"* && " $* " != *" --random-weights"* ]]; then
+    model=$(build/bin/runnel models default | sed -n 's/^live:  \(.*\) (.*/\1/p')
+    set -- -m "$model" "$@"
+    echo "demo: captions by $model"
+  fi
   echo
   echo "1. $input, captioned while it plays; dimmed words may still change:"
   echo
@@ -64,5 +76,5 @@ separate() {
   echo "  every counter and histogram: separated/fast.json, separated/live.json"
 }
 
-scripts/setup.sh
+scripts/setup.sh "${offline[@]}"
 $what "$@"

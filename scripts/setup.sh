@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# Installs what is missing (Debian packages) and builds the release program at build/bin/runnel.
-#   --with-tests   also the tests, and what tests, sanitizers, fuzzers and the format check need
+# Installs what is missing (Debian packages), builds the release program at build/bin/runnel, and
+# pulls a small model that hears people (whisper-tiny.en, 75 to 155 MB) unless one is there.
+#   --with-tests   also the tests, and what tests, sanitizers, fuzzers and the format check need;
+#                  no model
 #   --packages     only install
+#   --offline      no model
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,4s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 fail() { echo "setup: $*" >&2; exit 1; }
 
-tests=OFF build=yes
+tests=OFF build=yes model=yes
 for argument in "$@"; do
   case $argument in
-    --with-tests) tests=ON ;;
+    --with-tests) tests=ON model=no ;;
     --packages) build=no ;;
+    --offline) model=no ;;
     -h | --help) usage; exit 0 ;;
     *) echo "setup: unknown option '$argument'" >&2; usage >&2; exit 2 ;;
   esac
@@ -25,6 +29,8 @@ if [[ $tests == ON ]]; then
   packages+=(ccache libgtest-dev libgmock-dev libbenchmark-dev clang-format pulseaudio
     pulseaudio-utils libasound2-plugins sox ffmpeg)
 fi
+
+[[ $model == no ]] || packages+=(curl ca-certificates)  # for pulling it
 
 missing=()
 for package in "${packages[@]}"; do
@@ -63,3 +69,11 @@ else
       fail "the build failed"; }
 fi
 echo "setup: done, $(build/bin/runnel --version | head -1)"
+
+# One that hears people is worth a download; that none comes is no failure.
+runnel=build/bin/runnel
+if [[ $model == yes ]] && $runnel models default | grep -q '^live:  moonshine-runnel-en .inside'; then
+  echo "setup: pulling whisper-tiny.en, which hears people (75 to 155 MB; --offline leaves it out)"
+  $runnel models pull default ||
+    echo "setup: the model inside the program answers; for people, later: $runnel models pull default"
+fi
