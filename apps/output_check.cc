@@ -43,6 +43,8 @@ bool is_of_a_checkpoint(const fs::path& path) {
                                  "special_tokens_map.json",
                                  "added_tokens.json",
                                  "vocab.json",
+                                 "vocabulary.json",
+                                 "vocabulary.txt",
                                  "normalizer.json",
                                  "merges.txt",
                                  "model.safetensors.index.json",

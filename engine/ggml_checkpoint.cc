@@ -3,6 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "engine/byte_reader.h"
 #include "engine/float_conversion.h"
 
 namespace runnel::engine {
@@ -13,52 +14,7 @@ constexpr std::int32_t kQuantisationVersion = 2;  // of the block layouts in ggm
 constexpr int kMaxDimensions = 4;
 constexpr std::int32_t kMaxName = 256;  // bytes
 
-/// Takes a file from front to back; whoever asks for more than there is throws.
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> content) : content_(content) {}
-
-  bool at_end() const { return at_ == content_.size(); }
-  std::size_t left() const { return content_.size() - at_; }
-
-  std::span<const std::byte> take(std::uint64_t size, const std::string& what) {
-    if (size > left()) {
-      throw std::runtime_error("expected " + std::to_string(size) + " bytes of " + what +
-                               " at byte " + std::to_string(at_) + ", found " +
-                               std::to_string(left()) + " (truncated, or not a ggml file)");
-    }
-    at_ += size;
-    return content_.subspan(at_ - size, size);
-  }
-
-  std::int32_t number(const std::string& what) {
-    std::int32_t value;
-    std::memcpy(&value, take(sizeof(value), what).data(), sizeof(value));
-    return value;
-  }
-
-  std::string_view text(std::uint64_t size, const std::string& what) {
-    const auto bytes = take(size, what);
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-
- private:
-  std::span<const std::byte> content_;
-  std::size_t at_ = 0;
-};
-
-[[noreturn]] void fail(const std::string& what, const std::string& expected, std::int64_t found) {
-  throw std::runtime_error(what + ": expected " + expected + ", found " + std::to_string(found));
-}
-
-/// Names come from the file and go into messages: printable ASCII only.
-std::string printable(std::string_view text) {
-  std::string result;
-  for (const char c : text) result += c >= ' ' && c <= '~' ? c : '?';
-  return result;
-}
-
-GgmlHeader read_header(Reader& reader) {
+GgmlHeader read_header(ByteReader& reader) {
   if (std::uint32_t(reader.number("magic")) != kMagic) {
     throw std::runtime_error("expected the magic of a ggml file, found another format");
   }
@@ -72,18 +28,18 @@ GgmlHeader read_header(Reader& reader) {
   return header;
 }
 
-void skip_mel_filters(Reader& reader) {
+void skip_mel_filters(ByteReader& reader) {
   const std::int64_t rows = reader.number("mel filters"), columns = reader.number("mel filters");
   std::int64_t count = 0;
-  if (!multiply(rows, columns, count)) fail("rows of the mel filters", "at least 0", rows);
+  if (!multiply(rows, columns, count)) fail_number("rows of the mel filters", "at least 0", rows);
   reader.take(std::uint64_t(count) * 4, "mel filters");
 }
 
-std::vector<std::string_view> read_vocabulary(Reader& reader) {
+std::vector<std::string_view> read_vocabulary(ByteReader& reader) {
   const std::int32_t count = reader.number("vocabulary");
   // Each token takes four bytes at least, so this bounds what is allocated by the file's size.
   if (count < 0 || std::size_t(count) > reader.left() / 4) {
-    fail("tokens of the vocabulary", "0 to " + std::to_string(reader.left() / 4), count);
+    fail_number("tokens of the vocabulary", "0 to " + std::to_string(reader.left() / 4), count);
   }
   std::vector<std::string_view> tokens;
   tokens.reserve(std::size_t(count));
@@ -99,15 +55,15 @@ struct Entry {
   GgmlTensor tensor;
 };
 
-Entry read_tensor(Reader& reader, const GgmlHeader& header) {
+Entry read_tensor(ByteReader& reader, const GgmlHeader& header) {
   const std::int32_t dimensions = reader.number("a tensor's header");
   const std::int32_t name_length = reader.number("a tensor's header");
   const std::int32_t type = reader.number("a tensor's header");
   if (dimensions < 1 || dimensions > kMaxDimensions) {
-    fail("dimensions of a tensor", "1 to " + std::to_string(kMaxDimensions), dimensions);
+    fail_number("dimensions of a tensor", "1 to " + std::to_string(kMaxDimensions), dimensions);
   }
   if (name_length < 1 || name_length > kMaxName) {
-    fail("bytes of a tensor's name", "1 to " + std::to_string(kMaxName), name_length);
+    fail_number("bytes of a tensor's name", "1 to " + std::to_string(kMaxName), name_length);
   }
   Entry entry;
   GgmlTensor& tensor = entry.tensor;
@@ -119,16 +75,16 @@ Entry read_tensor(Reader& reader, const GgmlHeader& header) {
   const std::string label = "tensor '" + entry.name + "'";
   tensor.type = GgmlType(type);
   const auto values = std::int64_t(block_values(tensor.type));
-  if (values == 0) fail(label + ": type", "f32, f16, q4_0, q4_1, q5_0, q5_1 or q8_0", type);
+  if (values == 0) fail_number(label + ": type", "f32, f16, q4_0, q4_1, q5_0, q5_1 or q8_0", type);
   if (values > 1 && header.file_type / 1000 != kQuantisationVersion) {
-    fail(label + ": version of the quantisation", std::to_string(kQuantisationVersion),
-         header.file_type / 1000);
+    fail_number(label + ": version of the quantisation", std::to_string(kQuantisationVersion),
+                header.file_type / 1000);
   }
   const std::int64_t count = elements(tensor.shape);
   if (count < 0) throw std::runtime_error(label + ": impossible shape " + to_string(tensor.shape));
   if (tensor.shape.back() % values != 0) {
-    fail(label + ": row of " + std::string(name(tensor.type)), "a multiple of 32 values",
-         tensor.shape.back());
+    fail_number(label + ": row of " + std::string(name(tensor.type)), "a multiple of 32 values",
+                tensor.shape.back());
   }
   std::int64_t bytes = 0;
   if (!multiply(count / values, std::int64_t(block_bytes(tensor.type)), bytes)) {
@@ -161,7 +117,7 @@ GgmlCheckpoint GgmlCheckpoint::borrow(std::span<const std::byte> content, std::s
 
 void GgmlCheckpoint::parse(std::span<const std::byte> content) {
   try {
-    Reader reader(content);
+    ByteReader reader(content, "a ggml file");
     header_ = read_header(reader);
     skip_mel_filters(reader);
     vocabulary_ = read_vocabulary(reader);

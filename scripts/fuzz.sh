@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 
 seconds=${1:-240}
 targets=("${@:2}")
-((${#targets[@]})) || targets=(safetensors torch_checkpoint ggml_checkpoint gtcrn_config
-                               htdemucs_config whisper_config moonshine_config network tokenizer_json
-                               wav_header)
+((${#targets[@]})) || targets=(safetensors torch_checkpoint ggml_checkpoint
+                               ctranslate2_checkpoint gtcrn_config htdemucs_config whisper_config
+                               moonshine_config network tokenizer_json wav_header)
 build=${FUZZ_BUILD:-build-fuzz}
 command -v clang++ >/dev/null ||
   { echo "fuzz: clang++ is missing; install clang and libclang-rt-dev" >&2; exit 1; }

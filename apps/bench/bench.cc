@@ -87,7 +87,7 @@ CLI::App* add_ops(CLI::App& bench, OpsBenchOptions& options) {
 CLI::App* add_whisper(CLI::App& bench, WhisperBenchOptions& options) {
   CLI::App* app = bench.add_subcommand("whisper", "A Whisper model, part by part and end to end");
   app->footer(kWhisperExamples);
-  auto* model = app->add_option("--model", options.model, "Folder of a checkpoint, or ggml .bin");
+  auto* model = app->add_option("--model", options.model, "Folder of a checkpoint, .bin or .pt");
   auto* random = app->add_option("--random-weights", options.random_weights,
                                  "Shape of a public model, e.g. whisper-base, not its weights");
   model->excludes(random);

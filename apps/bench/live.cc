@@ -80,7 +80,7 @@ void add_model(CLI::App& app, Options& options) {
   TranscribeOptions& transcribe = options.transcribe;
   auto* model =
       app.add_option("-m,--model", transcribe.model,
-                     "A folder, a ggml .bin file or a name; without: the one inside the program");
+                     "A folder, a .bin or .pt file or a name; without: the one inside the program");
   model->type_name("DIR|FILE|NAME")->group(group);
   app.add_option("--random-weights", transcribe.random_weights,
                  "A public model's shape with random weights: for speed only")

@@ -104,8 +104,8 @@ void TranscribeFlags::add_model(CLI::App& app) {
   const std::string group = "Model";
   app.add_option(
          "-m,--model", options_.model,
-         "A checkpoint's folder, a ggml .bin file, or a name (runnel models); without: the best "
-         "that is here, else the one inside the program")
+         "A folder (Hugging Face, faster-whisper), a .bin or .pt file, or a name (runnel models); "
+         "without: the best that is here, else the one inside the program")
       ->type_name("DIR|FILE|NAME")
       ->group(group);
   app.add_option("--model-dir", options_.model_folder, "Where names are looked up first")

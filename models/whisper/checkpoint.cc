@@ -13,6 +13,7 @@
 #include "models/whisper/alignment_heads.h"
 #include "models/whisper/checkpoint_defaults.h"
 #include "models/whisper/config_files.h"
+#include "models/whisper/ctranslate2_config.h"
 #include "models/whisper/tensor_names.h"
 #include "models/whisper/tensor_sources.h"
 #include "models/whisper/vocabulary_files.h"
@@ -24,7 +25,20 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFolder =
     "a Whisper folder with config.json, model.safetensors or pytorch_model.bin (or an .index.json "
-    "and its shards) and tokenizer.json (or vocab.json and merges.txt)";
+    "and its shards) and tokenizer.json (or vocab.json and merges.txt), or CTranslate2's with "
+    "model.bin";
+
+constexpr std::initializer_list<const char*> kWeights = {
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+    "pytorch_model.bin.index.json"};
+
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+bool has_any(const fs::path& folder, std::initializer_list<const char*> files) {
+  return std::ranges::any_of(files, [&](auto* file) { return is_there(folder / file); });
+}
 
 std::optional<GenerationKeys> read_generation(const fs::path& path, const Config& config) {
   if (!is_there(path)) return std::nullopt;
@@ -68,17 +82,12 @@ void without_added_tokens(Checkpoint& checkpoint) {
 
 Checkpoint load_folder(const fs::path& folder, const fs::path& weights) {
   const auto need = [&](std::initializer_list<const char*> any) {
-    if (std::any_of(any.begin(), any.end(), [&](auto* file) { return is_there(folder / file); })) {
-      return;
-    }
+    if (has_any(folder, any)) return;
     throw std::runtime_error(folder.string() + ": expected " + kFolder + ", found no " +
                              *any.begin());
   };
   need({"config.json"});
-  if (weights == folder) {
-    need({"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-          "pytorch_model.bin.index.json"});
-  }
+  if (weights == folder) need(kWeights);
   need({"tokenizer.json", "vocab.json"});
 
   const fs::path config_path = folder / "config.json";
@@ -151,7 +160,7 @@ engine::GgmlHeader header_of(const engine::PickleValue& dims) {
 
 /// The file itself doesn't hold its vocabulary: openai-whisper's or Hugging Face's files do.
 Tokenizer tokenizer_beside(const fs::path& path, int vocab_size) {
-  const fs::path folder = path.parent_path().empty() ? "." : path.parent_path();
+  const fs::path folder = folder_of(path);
   const char* const name = vocab_size == 51864 ? "gpt2.tiktoken" : "multilingual.tiktoken";
   if (const fs::path file = folder / name; is_there(file)) {
     return Tokenizer::from_vocabulary(
@@ -178,7 +187,7 @@ Checkpoint load_torch(const fs::path& path) {
         header = header_of(*dims);
         return *state;
       });
-  if (!has_dims) return load_folder(path.parent_path().empty() ? "." : path.parent_path(), path);
+  if (!has_dims) return load_folder(folder_of(path), path);
   Checkpoint checkpoint;
   checkpoint.label = path.string();
   checkpoint.config = config_of(header, checkpoint.label);
@@ -210,13 +219,38 @@ Checkpoint load_ggml(const fs::path& path) {
   return checkpoint;
 }
 
-enum class Format { kGgml, kTorch, kOther };
+/// CTranslate2's model.bin. Its config.json may be missing: it has but keys of generation.
+Checkpoint load_ctranslate2(const fs::path& path) {
+  engine::CTranslate2Checkpoint file = engine::CTranslate2Checkpoint::open(path);
+  const fs::path folder = folder_of(path);
+  const fs::path preprocessor_path = folder / "preprocessor_config.json";
+  Checkpoint checkpoint;
+  checkpoint.label = path.string();
+  checkpoint.config = ctranslate2_config(file);
+  Config& config = checkpoint.config;
+  if (is_there(preprocessor_path)) {
+    check_preprocessor(read_config_text(preprocessor_path), config, preprocessor_path.string());
+  }
+  checkpoint.tensors = std::make_unique<CTranslate2Source>(std::move(file));
+  const auto generation = read_generation(folder / "generation_config.json", config);
+  const auto also = read_generation(folder / "config.json", config);
+  checkpoint.tokenizer =
+      std::make_shared<const Tokenizer>(Tokenizer::from_folder(folder, config.vocab_size));
+  without_added_tokens(checkpoint);
+  expect_all(*checkpoint.tensors, config);
+  checkpoint.generation = complete(generation.value_or(GenerationKeys()),
+                                   also.value_or(GenerationKeys()), config, *checkpoint.tokenizer);
+  return checkpoint;
+}
+
+enum class Format { kCTranslate2, kGgml, kTorch, kOther };
 
 Format format_of(const fs::path& path) {
   constexpr std::string_view kZip = "PK\x03\x04";
   const engine::MappedFile file(path);
   const std::span<const std::byte> bytes = file.bytes();
   if (engine::GgmlCheckpoint::is_ggml(bytes)) return Format::kGgml;
+  if (engine::CTranslate2Checkpoint::is_ctranslate2(bytes)) return Format::kCTranslate2;
   const bool is_zip =
       bytes.size() >= kZip.size() && std::memcmp(bytes.data(), kZip.data(), kZip.size()) == 0;
   return is_zip ? Format::kTorch : Format::kOther;
@@ -242,13 +276,17 @@ GenerationConfig default_generation(const Config& config, const Tokenizer& token
 }
 
 Checkpoint load_checkpoint(const fs::path& path) {
-  if (engine::is_folder(path)) return load_folder(path, path);
+  if (engine::is_folder(path)) {
+    const bool is_ctranslate2 = !has_any(path, kWeights) && is_there(path / "model.bin");
+    return is_ctranslate2 ? load_ctranslate2(path / "model.bin") : load_folder(path, path);
+  }
   const std::string file = path.filename().string();
   if (file.ends_with(".safetensors") || file.ends_with(".index.json")) {
-    const fs::path folder = path.parent_path();
-    return load_folder(folder.empty() ? "." : folder, path);
+    return load_folder(folder_of(path), path);
   }
   switch (format_of(path)) {
+    case Format::kCTranslate2:
+      return load_ctranslate2(path);
     case Format::kGgml:
       return load_ggml(path);
     case Format::kTorch:

@@ -23,7 +23,8 @@ struct Checkpoint {
 };
 
 /// A Hugging Face folder (config.json, generation_config.json, model.safetensors or its shards,
-/// tokenizer.json or vocab.json + merges.txt), or a whisper.cpp ggml .bin file. Throws
+/// tokenizer.json or vocab.json + merges.txt), CTranslate2's (model.bin, tokenizer.json or
+/// vocabulary.json or .txt, config.json), a whisper.cpp ggml .bin file or OpenAI's .pt. Throws
 /// std::runtime_error in one line: the file, what was expected, what was found.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 

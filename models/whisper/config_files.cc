@@ -106,8 +106,12 @@ GenerationKeys parse_generation(std::string_view text, const Config& config,
                                 const std::string& label) {
   const json object = parse_object(text, label);
   GenerationKeys keys;
-  keys.suppress_tokens = tokens_of(object, "suppress_tokens", config.vocab_size, label);
-  keys.begin_suppress_tokens = tokens_of(object, "begin_suppress_tokens", config.vocab_size, label);
+  const auto tokens = [&](const char* key, const char* of_ctranslate2) {
+    auto found = tokens_of(object, key, config.vocab_size, label);
+    return found ? found : tokens_of(object, of_ctranslate2, config.vocab_size, label);
+  };
+  keys.suppress_tokens = tokens("suppress_tokens", "suppress_ids");
+  keys.begin_suppress_tokens = tokens("begin_suppress_tokens", "suppress_ids_begin");
   if (const json* heads = list_of(object, "alignment_heads", label)) {
     keys.alignment_heads.emplace();
     for (const json& head : *heads) {

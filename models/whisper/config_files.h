@@ -29,8 +29,8 @@ struct GenerationKeys {
   std::optional<int> max_initial_timestamp_index;
 };
 
-/// generation_config.json, or config.json, where older checkpoints have these keys. Tokens are
-/// checked to be in the vocabulary, heads to be in the decoder.
+/// generation_config.json, or config.json, where older checkpoints and CTranslate2's have these
+/// keys. Tokens are checked to be in the vocabulary, heads to be in the decoder.
 GenerationKeys parse_generation(std::string_view json, const Config& config,
                                 const std::string& label);
 

@@ -1,5 +1,6 @@
 #include "models/whisper/tensor_names.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace runnel::models::whisper {
@@ -52,6 +53,36 @@ constexpr std::pair<std::string_view, std::string_view> kInLayers[] = {
     {"fc2", "mlp.2"},
 };
 
+struct CTranslate2Module {
+  std::string_view ours, theirs;
+  int part = 0, parts = 1;
+};
+
+constexpr CTranslate2Module kCTranslate2[] = {
+    {"embed_tokens", "embeddings"},
+    {"self_attn_layer_norm", "self_attention/layer_norm"},
+    {"encoder_attn_layer_norm", "attention/layer_norm"},
+    {"final_layer_norm", "ffn/layer_norm"},
+    {"self_attn.q_proj", "self_attention/linear_0", 0, 3},
+    {"self_attn.k_proj", "self_attention/linear_0", 1, 3},
+    {"self_attn.v_proj", "self_attention/linear_0", 2, 3},
+    {"self_attn.out_proj", "self_attention/linear_1"},
+    {"encoder_attn.q_proj", "attention/linear_0"},
+    {"encoder_attn.k_proj", "attention/linear_1", 0, 2},
+    {"encoder_attn.v_proj", "attention/linear_1", 1, 2},
+    {"encoder_attn.out_proj", "attention/linear_2"},
+    {"fc1", "ffn/linear_0"},
+    {"fc2", "ffn/linear_1"},
+};
+
+/// What is before the first `mark` in `text`, which begins behind it then.
+std::string_view take_until(std::string_view& text, char mark) {
+  const std::size_t end = std::min(text.find(mark), text.size());
+  const std::string_view taken = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return taken;
+}
+
 }  // namespace
 
 std::map<std::string, engine::Shape, std::less<>> tensor_shapes(const Config& config) {
@@ -103,6 +134,34 @@ std::string openai_name(std::string_view name) {
     }
   }
   return layer + std::string(rest);
+}
+
+CTranslate2Name ctranslate2_name(std::string_view name) {
+  constexpr std::string_view kModel = "model.", kLayers = "layers.";
+  if (!name.starts_with(kModel)) return {.name = std::string(name)};
+  name.remove_prefix(kModel.size());
+  CTranslate2Name result{.name = std::string(take_until(name, '.')) + "/"};
+  if (name == "embed_positions.weight") {
+    result.name += "position_encodings/encodings";
+    return result;
+  }
+  if (name.starts_with(kLayers)) {
+    name.remove_prefix(kLayers.size());
+    result.name += "layer_" + std::string(take_until(name, '.')) + "/";
+  }
+  const std::size_t dot = std::min(name.rfind('.'), name.size());
+  const std::string_view module = name.substr(0, dot);
+  std::string_view parameter = name.substr(std::min(dot + 1, name.size()));
+  if (module.ends_with("layer_norm")) parameter = parameter == "bias" ? "beta" : "gamma";
+  std::string_view theirs = module;
+  for (const CTranslate2Module& known : kCTranslate2) {
+    if (module != known.ours) continue;
+    theirs = known.theirs;
+    result.part = known.part;
+    result.parts = known.parts;
+  }
+  result.name += std::string(theirs) + "/" + std::string(parameter);
+  return result;
 }
 
 }  // namespace runnel::models::whisper

@@ -1,9 +1,10 @@
-// Tensors of whisper.cpp's and OpenAI's files under Hugging Face's names.
+// Tensors of whisper.cpp's, OpenAI's and CTranslate2's files under Hugging Face's names.
 #pragma once
 
 #include <memory>
 #include <utility>
 
+#include "engine/ctranslate2_checkpoint.h"
 #include "engine/ggml_checkpoint.h"
 #include "engine/weights.h"
 #include "models/safetensors_source.h"
@@ -37,6 +38,21 @@ class OpenAiSource final : public TensorSource {
 
  private:
   SafetensorsSource tensors_;
+};
+
+/// A model.bin of CTranslate2, where projections with the same input are one tensor.
+class CTranslate2Source final : public TensorSource {
+ public:
+  explicit CTranslate2Source(engine::CTranslate2Checkpoint checkpoint)
+      : checkpoint_(std::move(checkpoint)) {}
+
+  bool contains(std::string_view tensor) const override;
+  void expect(std::string_view tensor, const engine::Shape& shape) const override;
+  void read(std::string_view tensor, std::int64_t first, std::span<float> out) const override;
+  void done(std::string_view tensor) const override;
+
+ private:
+  engine::CTranslate2Checkpoint checkpoint_;
 };
 
 /// A fine-tune with tokens behind the timestamps: of their embeddings, the last rows, nothing is

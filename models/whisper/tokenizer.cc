@@ -61,6 +61,7 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, int vocab_
   const auto merges_path = folder / "merges.txt", added_path = folder / "added_tokens.json";
   Vocabulary vocabulary;
   std::string label;
+  bool merges_implied = false;
   if (engine::is_there(path)) {
     const std::string text = read_text(path);
     label = path.string();
@@ -72,11 +73,22 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, int vocab_
     vocabulary = parse_vocab_and_merges({vocab, label}, {merges, merges_path.string()},
                                         {added, added_path.string()}, choose);
   } else {
-    throw std::runtime_error(folder.string() +
-                             ": expected tokenizer.json, or vocab.json and merges.txt, found none");
+    const auto json = folder / "vocabulary.json", lines = folder / "vocabulary.txt";
+    const auto& list = engine::is_there(json) ? json : lines;
+    if (!engine::is_there(list)) {
+      throw std::runtime_error(folder.string() +
+                               ": expected tokenizer.json, or vocab.json and merges.txt, or "
+                               "CTranslate2's vocabulary.json or vocabulary.txt, found none");
+    }
+    const std::string text = read_text(list);
+    label = list.string();
+    vocabulary = parse_vocabulary_list({text, label}, choose);
+    merges_implied = true;
   }
-  return Tokenizer(std::make_shared<const Impl>(
-      Impl{vocabulary.layout, BytePairs(std::move(vocabulary.tokens), vocabulary.merges, label)}));
+  BytePairs pairs = merges_implied
+                        ? BytePairs(std::move(vocabulary.tokens), label)
+                        : BytePairs(std::move(vocabulary.tokens), vocabulary.merges, label);
+  return Tokenizer(std::make_shared<const Impl>(Impl{vocabulary.layout, std::move(pairs)}));
 }
 
 Tokenizer Tokenizer::from_vocabulary(std::vector<std::string> tokens, int vocab_size) {

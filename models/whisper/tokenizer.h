@@ -39,7 +39,8 @@ struct WordTokens {
 
 class Tokenizer {
  public:
-  /// tokenizer.json, or vocab.json + merges.txt (+ added_tokens.json), of a Hugging Face folder.
+  /// tokenizer.json, or vocab.json + merges.txt (+ added_tokens.json), of a Hugging Face folder, or
+  /// else vocabulary.json or vocabulary.txt of CTranslate2.
   /// Throws std::runtime_error in one line, also where the vocabulary's size doesn't match.
   static Tokenizer from_folder(const std::filesystem::path& folder, int vocab_size);
   /// The byte strings of the text tokens by id, as ggml files have them. Merges are implied: the

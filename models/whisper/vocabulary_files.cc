@@ -80,17 +80,12 @@ class Builder {
            std::string(what) + ": expected an object of tokens and ids, found " + shown(vocab));
     }
     for (const auto& [name, id] : vocab.items()) add(name, id);
-    for (int id = 0; id < layout_.required_tokens; ++id) {
-      if (!found_[id]) {
-        fail(label_, "expected tokens 0 to " + std::to_string(layout_.required_tokens - 1) +
-                         " for a vocabulary of " + std::to_string(layout_.vocab_size) +
-                         ", found none with id " + std::to_string(id));
-      }
-    }
-    ids_.reserve(vocabulary_.tokens.size());
-    for (std::size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
-      ids_.emplace(vocabulary_.tokens[id], static_cast<int>(id));
-    }
+    expect_all();
+  }
+
+  void add_list(const std::vector<std::string>& names) {
+    for (std::size_t id = 0; id < names.size(); ++id) add(names[id], id);
+    expect_all();
   }
 
   /// A special token, or one that the model has no use for.
@@ -116,6 +111,20 @@ class Builder {
   }
 
  private:
+  void expect_all() {
+    for (int id = 0; id < layout_.required_tokens; ++id) {
+      if (!found_[id]) {
+        fail(label_, "expected tokens 0 to " + std::to_string(layout_.required_tokens - 1) +
+                         " for a vocabulary of " + std::to_string(layout_.vocab_size) +
+                         ", found none with id " + std::to_string(id));
+      }
+    }
+    ids_.reserve(vocabulary_.tokens.size());
+    for (std::size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
+      ids_.emplace(vocabulary_.tokens[id], static_cast<int>(id));
+    }
+  }
+
   int checked_id(const std::string& label, const std::string& name, const json& id) const {
     if (!id.is_number_unsigned() ||
         id.get<std::uint64_t>() >= static_cast<std::uint64_t>(layout_.tokens_in_file)) {
@@ -249,6 +258,42 @@ std::vector<std::string> parse_tiktoken(const LabelledText& file) {
     tokens.push_back(std::move(*bytes));
   }
   return tokens;
+}
+
+Vocabulary parse_vocabulary_list(const LabelledText& file, const ChooseLayout& choose) {
+  constexpr std::size_t kMost = 1 << 20;  // tokens
+  std::vector<std::string> names;
+  if (file.label.ends_with(".json")) {
+    const json list = json::parse(file.text, nullptr, /*allow_exceptions=*/false);
+    if (!list.is_array()) {
+      fail(file.label, "expected a JSON list of tokens, found " +
+                           (list.is_discarded() ? "none (truncated?)" : shown(list)));
+    }
+    for (const json& name : list) {
+      if (!name.is_string()) {
+        fail(file.label,
+             "token " + std::to_string(names.size()) + ": expected a string, found " + shown(name));
+      }
+      names.push_back(name.get<std::string>());
+    }
+  } else {
+    std::string_view rest = file.text;
+    while (!rest.empty() && names.size() <= kMost) {
+      const std::size_t end = std::min(rest.find('\n'), rest.size());
+      std::string_view line = rest.substr(0, end);
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      names.emplace_back(line);
+    }
+  }
+  if (names.size() > kMost) {
+    fail(file.label, "expected at most " + std::to_string(kMost) + " tokens, found more");
+  }
+  LayoutClues clues;
+  for (std::size_t id = 0; id < names.size(); ++id) clues.see(names[id], id);
+  Builder builder(clues.layout(choose), file.label);
+  builder.add_list(names);
+  return builder.take();
 }
 
 Vocabulary parse_tokenizer_json(const LabelledText& file, const ChooseLayout& choose) {

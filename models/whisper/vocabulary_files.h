@@ -1,4 +1,4 @@
-// The vocabulary files of a Hugging Face folder.
+// The vocabulary files of Hugging Face's, CTranslate2's and OpenAI's folders.
 #pragma once
 
 #include <functional>
@@ -31,6 +31,9 @@ Vocabulary parse_tokenizer_json(const LabelledText& file, const ChooseLayout& ch
 /// `added` may have an empty text: there is no added_tokens.json then.
 Vocabulary parse_vocab_and_merges(const LabelledText& vocab, const LabelledText& merges,
                                   const LabelledText& added, const ChooseLayout& choose);
+/// CTranslate2's vocabulary.json, a list of tokens, or vocabulary.txt, one on each line (told by
+/// the label's ending), specials included. Merges are implied.
+Vocabulary parse_vocabulary_list(const LabelledText& file, const ChooseLayout& choose);
 /// openai-whisper's multilingual.tiktoken or gpt2.tiktoken: a token in base64 and its id on each
 /// line. Merges are implied.
 std::vector<std::string> parse_tiktoken(const LabelledText& file);

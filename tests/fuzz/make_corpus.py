@@ -144,6 +144,39 @@ def ggml_checkpoint():
     write("ggml_checkpoint", "huge", ggml([ggml_tensor(b"h", 0, [2**31 - 1] * 3, b"")]))
 
 
+def ctranslate2(variables, aliases=(), version=6):
+    def text(name):
+        return struct.pack("<H", len(name) + 1) + name + b"\0"
+
+    sizes = (4, 1, 2, 4, 2, 2)
+    body = b""
+    for name, kind, shape, data in variables:
+        size = sizes[kind]
+        body += text(name) + struct.pack(f"<B{len(shape)}I", len(shape), *shape)
+        body += struct.pack("<BI", *((kind, len(data)) if version >= 4 else (size, len(data) // size)))
+        body += data
+    start = struct.pack("<I", version)
+    start += text(b"WhisperSpec") + struct.pack("<I", 3) if version >= 2 else b""
+    end = b"".join(text(alias) + text(name) for alias, name in aliases)
+    end = struct.pack("<I", len(aliases)) + end if version >= 3 else b""
+    return start + struct.pack("<I", len(variables)) + body + end
+
+
+def ctranslate2_checkpoint():
+    scales = struct.pack("<2f", 2, 50)
+    rows = [(b"a", 1, [2, 3], bytes(range(6))), (b"a_scale", 0, [2], scales)]
+    kinds = [(b"t%d" % kind, kind, [2, 2], bytes(range(4 * size)))
+             for kind, size in enumerate((4, 1, 2, 4, 2, 2))]
+    write("ctranslate2_checkpoint", "types", ctranslate2(kinds))
+    write("ctranslate2_checkpoint", "rows", ctranslate2(rows, [(b"b", b"a")]))
+    write("ctranslate2_checkpoint", "old", ctranslate2(kinds[:3], version=1))
+    write("ctranslate2_checkpoint", "version3", ctranslate2(rows, [(b"b", b"a")], version=3))
+    one = [(b"w", 2, [3, 1], bytes(6)), (b"w_scale", 0, [], scales[:4]), (b"n", 1, [], b"\6")]
+    write("ctranslate2_checkpoint", "one_scale", ctranslate2(one))
+    write("ctranslate2_checkpoint", "huge", ctranslate2([(b"h", 0, [2**32 - 1] * 4, b"")]))
+    write("ctranslate2_checkpoint", "none", ctranslate2([]))
+
+
 def main():
     entry = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
     half = {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}
@@ -175,6 +208,7 @@ def main():
     htdemucs_config()
     network()
     ggml_checkpoint()
+    ctranslate2_checkpoint()
 
     data = (b"data", 8, bytes(8))
     write("wav_header", "plain", wav(b"RIFF", fmt(1, 2, 44100, 16), data))
@@ -202,6 +236,9 @@ def main():
     write("tokenizer_json", "pairs", text({"model": pairs}))
     parts = [text(vocab), ("#version: 0.2\n" + "\n".join(merges)).encode(), text(specials)]
     write("tokenizer_json", "parts", b"\0".join(parts))
+    listed = names + [m.replace(" ", "") for m in merges] + list(specials)
+    write("tokenizer_json", "list", text(listed))
+    write("tokenizer_json", "lines", ("\1" + "\n".join(listed) + "\n").encode())
     write("tokenizer_json", "ids", text({"model": dict(model, vocab={"!": -1, "a": 2**63})}))
     write("tokenizer_json", "types", text({"model": dict(model, vocab=[], merges={})}))
     write("tokenizer_json", "nested", b'{"model":{"vocab":' + b"[" * 200)
