@@ -102,7 +102,7 @@ DefaultModel default_model(const TranscriptionNeeds& needs) {
   const std::vector<const HubModel*> ranked = ranking(needs);
   for (const HubModel* model : ranked) {
     const auto stored = find_stored(*model);
-    if (!stored || stored->form == "CTranslate2") continue;
+    if (!stored) continue;
     const std::string better = how_to_get_better(ranked, model, needs);
     return {stored->name, stored->path,
             "the best one here" +

@@ -203,6 +203,8 @@ TEST_F(ModelsHere, TheBestForTheTaskIsTheDefault) {
   EXPECT_EQ(choice({.live = true}), "whisper-tiny.en");
   EXPECT_EQ(choice({.translates = true}), "whisper-tiny");
   EXPECT_EQ(default_model({}).reason, "the best one here");
+  put_cached("Systran--faster-whisper-small", "model.bin");
+  EXPECT_EQ(choice({.translates = true}), "whisper-small");
   put_cached("UsefulSensors--moonshine-streaming-small", "model.safetensors");
   EXPECT_EQ(choice({.live = true}), "moonshine-streaming-small");
   EXPECT_EQ(choice({.live = true, .language = "de"}), "whisper-tiny");
