@@ -81,8 +81,8 @@ std::string_view form_of_folder(const fs::path& folder) {
   if (has("config.json")) {
     if (has("model.safetensors") || has("model.safetensors.index.json")) return "safetensors";
     if (has("pytorch_model.bin") || has("pytorch_model.bin.index.json")) return "PyTorch";
-    if (is_ctranslate2(folder / "model.bin")) return "CTranslate2";
   }
+  if (is_ctranslate2(folder / "model.bin")) return "CTranslate2";  // whose config.json may lack
   return is_file(folder / (folder.filename().string() + ".yaml")) ? "Demucs" : "";
 }
 

@@ -45,6 +45,7 @@ bool is_of_a_checkpoint(const fs::path& path) {
                                  "vocab.json",
                                  "vocabulary.json",
                                  "vocabulary.txt",
+                                 "runnel-pull.json",
                                  "normalizer.json",
                                  "merges.txt",
                                  "model.safetensors.index.json",
