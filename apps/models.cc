@@ -121,7 +121,8 @@ std::string models_table() {
                     std::string(entry.description)});
   }
   return table(rows, {3}) +
-         "* default of its task; separate -n and transcribe -m also take a checkpoint's path, and "
+         "* default of its task (transcribe: where nothing better is here); separate -n and "
+         "transcribe -m also take a checkpoint's path, and "
          "pulled models\n";
 }
 

@@ -41,7 +41,7 @@ struct LiveTranscribeOptions {
 
 struct TranscribeOptions {
   std::vector<std::string> inputs;
-  std::string model;           // folder, .bin file or name; empty: the one inside the program
+  std::string model;           // folder, .bin file or name; empty: default_model()
   std::string model_folder;    // where names are looked up first
   std::string random_weights;  // name of a public shape, instead of a model
   engine::ComputeConfig compute{};
