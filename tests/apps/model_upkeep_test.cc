@@ -249,7 +249,8 @@ TEST_F(ModelsHere, WhichOneTranscribesIsTold) {
   const Outcome outcome = run({"transcribe", audio});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("runnel: model whisper-tiny.en (the best one here; a better"));
-  expect_one_line(run({"transcribe", "-q", audio}), 1, "whisper-tiny.en: expected a Whisper folder");
+  expect_one_line(run({"transcribe", "-q", audio}), 1,
+                  "whisper-tiny.en: expected a Whisper folder");
   // An option of the other kind of model says which one it is.
   expect_one_line(run({"transcribe", audio, "--max-line", "5", "--stream"}), 2,
                   "without -m it is whisper-tiny.en");
