@@ -86,17 +86,20 @@ std::string_view form_of_folder(const fs::path& folder) {
   return is_file(folder / (folder.filename().string() + ".yaml")) ? "Demucs" : "";
 }
 
-/// The newest state of a repository in the hub's cache; empty: none.
-fs::path snapshot(const fs::path& cache, std::string repository) {
-  for (std::size_t slash = 0; (slash = repository.find('/')) != std::string::npos;) {
-    repository.replace(slash, 1, "--");
-  }
-  const fs::path folder = cache / ("models--" + repository);
+/// The newest state of a repository's folder in the hub's cache; empty: none.
+fs::path snapshot(const fs::path& folder) {
   const std::string reference = beginning(folder / "refs" / "main", 64);
   const std::string commit = reference.substr(0, reference.find_first_not_of("0123456789abcdef"));
   if (!commit.empty()) return folder / "snapshots" / commit;
   const std::vector<fs::path> all = entries_of(folder / "snapshots");
   return all.empty() ? fs::path() : all.front();
+}
+
+fs::path snapshot(const fs::path& cache, std::string repository) {
+  for (std::size_t slash = 0; (slash = repository.find('/')) != std::string::npos;) {
+    repository.replace(slash, 1, "--");
+  }
+  return snapshot(cache / ("models--" + repository));
 }
 
 std::optional<StoredModel> find_cached(const HubModel& model) {
@@ -183,7 +186,11 @@ std::optional<StoredModel> find_stored(const HubModel& model) {
 
 fs::path resolve_model(const std::string& path_or_name, const fs::path& extra) {
   std::error_code ignored;
-  if (fs::exists(path_or_name, ignored)) return path_or_name;
+  if (fs::exists(path_or_name, ignored)) {
+    if (!form_of(path_or_name).empty()) return path_or_name;
+    const fs::path cached = snapshot(path_or_name);
+    return cached.empty() || form_of(cached).empty() ? fs::path(path_or_name) : cached;
+  }
   const HubModel* known = find_hub_model(path_or_name);
   if (known && known->task() != "transcription") known = nullptr;
   const bool is_path = path_or_name.empty() || path_or_name.find('/') != std::string::npos;

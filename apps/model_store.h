@@ -39,7 +39,8 @@ std::vector<StoredModel> stored_models();
 /// The first of them that is this model.
 std::optional<StoredModel> find_stored(const HubModel& model);
 
-/// The folder or file that --model means: a path, or a name in `extra` (unless empty), the
+/// The folder or file that --model means: a path (of a repository in the hub's cache its newest
+/// state), or a name in `extra` (unless empty), the
 /// model_folders or the hub's cache. Throws std::runtime_error in one line that says what to do.
 std::filesystem::path resolve_model(const std::string& path_or_name,
                                     const std::filesystem::path& extra = {});

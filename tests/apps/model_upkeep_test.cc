@@ -104,6 +104,9 @@ TEST_F(ModelsHere, AreListedWithFormSizeAndPath) {
 TEST_F(ModelsHere, OfTheHubsCacheAreUsedInPlace) {
   const std::string cached = put_cached("openai--whisper-base", "model.safetensors");
   EXPECT_EQ(resolve_model("base"), cached);
+  EXPECT_EQ(resolve_model(cached), cached);
+  EXPECT_EQ(resolve_model(file("cache/models--openai--whisper-base")), cached);
+  EXPECT_EQ(resolve_model(file("cache")), file("cache"));
   // The own one first.
   put_model("whisper-base");
   EXPECT_EQ(resolve_model("base"), file("models/whisper-base"));
