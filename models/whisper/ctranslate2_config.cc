@@ -1,12 +1,12 @@
 #include "models/whisper/ctranslate2_config.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/whisper/config_files.h"
 #include "models/whisper/tensor_names.h"
@@ -72,13 +72,16 @@ void expect_setting(const CTranslate2Checkpoint& file, const std::string& name, 
 void expect_tied(const CTranslate2Checkpoint& file, const Config& config) {
   const Tensor& projection = file.get(kProjection, {config.vocab_size, config.dim});
   const Tensor& embeddings = file.get(kEmbeddings, {config.vocab_size, config.dim});
-  const auto a = projection.bytes, b = embeddings.bytes;
-  if (projection.dtype == embeddings.dtype &&
-      (a.data() == b.data() || std::memcmp(a.data(), b.data(), a.size()) == 0)) {
-    return;
+  if (projection.bytes.data() == embeddings.bytes.data()) return;
+  std::vector<float> ours(std::size_t(config.dim)), theirs(ours.size());
+  for (std::int64_t row = 0; row < config.vocab_size; ++row) {
+    file.read(kEmbeddings, row * config.dim, ours);
+    file.read(kProjection, row * config.dim, theirs);
+    if (ours == theirs) continue;
+    fail(file, "tensor '" + std::string(kProjection) + "'",
+         "the values of '" + std::string(kEmbeddings) + "'",
+         "others in row " + std::to_string(row));
   }
-  fail(file, "tensor '" + std::string(kProjection) + "'",
-       "the values of '" + std::string(kEmbeddings) + "'", "others");
 }
 
 void expect_nothing_else(const CTranslate2Checkpoint& file, const Config& config) {

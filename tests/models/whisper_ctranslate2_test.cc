@@ -360,7 +360,14 @@ TEST_F(WhisperCTranslate2, ErrorsNameWhatIsNotWhisper) {
   file.add("decoder/projection/weight", DType::kF16, embeddings.shape, embeddings.values);
   EXPECT_THAT(error_of_file(file),
               HasSubstr("tensor 'decoder/projection/weight': expected the "
-                        "values of 'decoder/embeddings/weight', found others"));
+                        "values of 'decoder/embeddings/weight', found others in row 51864"));
+  // Equal integers that stand for other values.
+  file = ctranslate2_file(original, DType::kI8, DType::kF16);
+  file.aliases.clear();
+  embeddings.values.back() -= 1;
+  for (float& value : embeddings.values) value *= 2;
+  file.add_quantised("decoder/projection/weight", DType::kI8, embeddings.shape, embeddings.values);
+  EXPECT_THAT(error_of_file(file), HasSubstr("found others in row 0"));
   file = whole;
   file.add("decoder/layer_0/self_attention/relative_position_keys", DType::kF16, {1},
            std::vector<float>{0});
