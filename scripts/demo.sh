@@ -2,12 +2,13 @@
 # Builds runnel and shows one of:
 #   captions   live captions of a recording, at its own pace, and their six figures (the default)
 #   separate   speech out of a noisy recording: as fast as possible, then live with a meter
-# --offline: no model is pulled (scripts/setup.sh --help). Further options go to `runnel transcribe`
-# (for example -m whisper-base) or `runnel separate` (for example --attenuation-limit 12).
+# --offline: neither a model nor a recording of a person is fetched (scripts/setup.sh --help); the
+# recording is a synthetic voice's then. Further options go to `runnel transcribe` (for example
+# -m whisper-base) or `runnel separate` (for example --attenuation-limit 12).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 fail() { echo "demo: $*" >&2; exit 1; }
 
 what=captions
@@ -22,11 +23,35 @@ for argument; do
   [[ $argument == --offline ]] && offline=(--offline) || set -- "$@" "$argument"
 done
 
+# Five sentences of a public-domain reading of "Sense and Sensibility" (Debian's
+# pocketsphinx-testdata), joined to one WAV with their text beside it.
+join_reading() {
+  local folder=$1 wav=$2 pause=16000 part bytes=0  # of half a second, 16 kHz mono 16 bit
+  for part in "$folder"/*.wav; do bytes=$((bytes + $(stat -c %s "$part") - 44 + pause)); done
+  little_endian() {  # as escapes for printf
+    printf '\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24))
+  }
+  {
+    printf '%b' "RIFF$(little_endian $((bytes + 36)))"
+    head -c 40 "$part" | tail -c +9  # WAVE, the format, "data"
+    printf '%b' "$(little_endian $bytes)"
+    for part in "$folder"/*.wav; do tail -c +45 "$part"; head -c $pause /dev/zero; done
+  } >"$wav"
+  sed 's/^<s> *//; s/ *<\/s>.*//' "$folder/transcription" >"${wav%.*}.txt"
+}
+
 captions() {
   local input=assets/demo/captions.flac out=captions
-  local reference=${input%.*}.txt model
-  [[ -f $input ]] || fail "$input is missing"
+  local reading=/usr/share/pocketsphinx/test/data/librivox model
   mkdir -p $out
+  [[ -d $reading || -n ${offline[*]} ]] || scripts/setup.sh --packages --offline --with-reading ||
+    echo "demo: a synthetic voice reads, since there is no recording of a person"
+  if [[ -d $reading ]]; then
+    input=$out/reading.wav
+    join_reading $reading $input
+  fi
+  local reference=${input%.*}.txt
+  [[ -f $input ]] || fail "$input is missing"
   # Captions and page are of one model: the best one here, unless an option names another.
   if [[ " $* " != *" -m"* && " $* " != *" --model"* && " $* " != *" --random-weights"* ]]; then
     model=$(build/bin/runnel models default | sed -n 's/^live:  \(.*\) (.*/\1/p')

@@ -3,18 +3,20 @@
 # pulls a small model that hears people (whisper-tiny.en, 75 to 155 MB) unless one is there.
 #   --with-tests   also the tests, and what tests, sanitizers, fuzzers and the format check need;
 #                  no model
+#   --with-reading also a recording of a person, for demo.sh
 #   --packages     only install
 #   --offline      no model
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
 fail() { echo "setup: $*" >&2; exit 1; }
 
-tests=OFF build=yes model=yes
+tests=OFF build=yes model=yes reading=no
 for argument in "$@"; do
   case $argument in
     --with-tests) tests=ON model=no ;;
+    --with-reading) reading=yes ;;
     --packages) build=no ;;
     --offline) model=no ;;
     -h | --help) usage; exit 0 ;;
@@ -29,8 +31,8 @@ if [[ $tests == ON ]]; then
   packages+=(ccache libgtest-dev libgmock-dev libbenchmark-dev clang-format pulseaudio
     pulseaudio-utils libasound2-plugins sox ffmpeg)
 fi
-
 [[ $model == no ]] || packages+=(curl ca-certificates)  # for pulling it
+[[ $reading == no ]] || packages+=(pocketsphinx-testdata)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -1,8 +1,12 @@
-"""Whisper under its public names, with an encoder that may be windowed.
+"""Whisper under its public names, with an encoder that may run on a stream.
 
-With `windows` each row of encoder layer i sees `past` rows before it and
-`future[i]` after it, so the encoder can run on a stream: its last layer's
-row r is known once sum(future) more rows are.  Without, it is the original.
+As in Emformer (Shi et al. 2021) rows come in chunks.  In every layer a chunk
+sees itself, `past` rows before it, `right` rows after it, and `sinks`: keys
+and values that stand for the silence after the recording, to which much of
+the original's attention goes; together they count as many as are missing
+from 30 s.  The rows after a chunk are made anew for each chunk, so the delay
+does not grow with the layers; what a stream keeps are keys and values of
+`past` rows.  Without chunks it is the original.
 """
 
 import math
@@ -13,6 +17,7 @@ from torch import nn
 
 RATE, HOP, FFT, MELS, ROWS = 16000, 160, 400, 80, 1500
 START, PLAIN, END = 50257, 50362, 50256  # <|startoftranscript|> <|notimestamps|> <|endoftext|>
+SILENT = 1100  # rows of 30 s that a recording of 8 s leaves silent
 FLOOR = -6.5  # least log10 power of a stream's mel bins; a recording's is 8 below its largest
 
 
@@ -43,14 +48,32 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x, memory=None, mask=None, causal=False):
-        memory = x if memory is None else memory
-        q, k, v = (f(y).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                   for f, y in ((self.q_proj, x), (self.k_proj, memory),
-                                (self.v_proj, memory)))
+    def attend(self, q, k, v, mask=None, causal=False):
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for y in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask,
                                            is_causal=causal)
         return self.out_proj(y.transpose(1, 2).flatten(2))
+
+    def forward(self, x, memory=None, causal=False):
+        memory = x if memory is None else memory
+        return self.attend(self.q_proj(x), self.k_proj(memory),
+                           self.v_proj(memory), causal=causal)
+
+    def chunks(self, x, chunk, past, sinks, mask):
+        """Chunks and the rows after each, [B, K, chunk + right, dim]."""
+        count, chunks, rows, dim = x.shape
+        seen = []
+        for y, sink in zip((self.k_proj(x), self.v_proj(x)), sinks):
+            main = F.pad(y[:, :, :chunk].flatten(1, 2), (0, 0, past, 0))
+            window = main.unfold(1, past + chunk, chunk).transpose(2, 3)
+            sink = sink.to(y.dtype).expand(count, chunks, -1, -1)
+            seen.append(torch.cat([window, y[:, :, chunk:], sink], 2))
+        keys = seen[0].shape[2]
+        mask = mask.expand(count, chunks, self.heads, rows, keys)
+        y = self.attend(self.q_proj(x).flatten(0, 1), seen[0].flatten(0, 1),
+                        seen[1].flatten(0, 1), mask.flatten(0, 1))
+        return y.unflatten(0, (count, chunks))
 
 
 class EncoderLayer(nn.Module):
@@ -61,8 +84,8 @@ class EncoderLayer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.final_layer_norm = nn.LayerNorm(dim)
 
-    def forward(self, x, mask):
-        x = x + self.self_attn(self.self_attn_layer_norm(x), mask=mask)
+    def forward(self, x, attention):
+        x = x + attention(self.self_attn_layer_norm(x))
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
@@ -101,39 +124,77 @@ class Decoder(nn.Module):
 
 
 class Whisper(nn.Module):
-    """Defaults: tiny.en.  `future`: rows after, of each layer; None: all."""
+    """Defaults: tiny.en.  `chunk`: rows; 0: the whole window at once."""
 
-    def __init__(self, dim=384, heads=6, depth=4, vocab=51864, past=256,
-                 future=None):
+    def __init__(self, dim=384, heads=6, depth=4, vocab=51864, chunk=0,
+                 past=384, right=20, sinks=100):
         super().__init__()
         self.model = nn.Module()
         self.model.encoder = Encoder(dim, heads, depth)
         self.model.decoder = Decoder(dim, heads, depth, vocab)
-        self.past, self.future = past, future
+        self.chunk, self.past, self.right = chunk, past, right
+        if chunk:
+            self.sinks = nn.Parameter(torch.zeros(depth, 2, sinks, dim))
         self.register_buffer("filters", mel_filters(), persistent=False)
-        self.masks = {}
 
-    def mask(self, rows, future):
-        """Who sees whom, [rows, rows]; cached."""
-        key = (rows, future)
-        if key not in self.masks:
-            t = torch.arange(rows, device=self.filters.device)
-            lag = t[:, None] - t[None]
-            self.masks[key] = (lag <= self.past) & (lag >= -future)
-        return self.masks[key]
-
-    def encode(self, audio):
-        """[B, n], n a multiple of 320 -> [B, n / 320, dim]."""
-        stream = self.future is not None
+    def embedded(self, audio, stream):
+        """[B, n], n a multiple of 320 -> rows for the first layer."""
         with torch.autocast(audio.device.type, enabled=False):
             mel = log_mel(audio.float(), self.filters, stream)
         e = self.model.encoder
         x = F.gelu(e.conv2(F.gelu(e.conv1(mel)))).transpose(1, 2)
-        rows = x.shape[1]
-        x = x + e.embed_positions.weight[:rows]
-        for i, layer in enumerate(e.layers):
-            x = layer(x, self.mask(rows, self.future[i]) if stream else None)
+        return x + e.embed_positions.weight[:x.shape[1]]
+
+    def encode(self, audio):
+        """[B, n], n a multiple of 320 (of a chunk) -> [B, n / 320, dim]."""
+        if self.chunk:
+            return self.encode_chunks(audio)
+        e = self.model.encoder
+        x = self.embedded(audio, False)
+        for layer in e.layers:
+            x = layer(x, layer.self_attn)
         return e.layer_norm(x)
+
+    def encode_chunks(self, audio):
+        chunk, past, right = self.chunk, self.past, self.right
+        x = self.embedded(F.pad(audio, (0, right * HOP * 2)), True)
+        count, rows, dim = x.shape
+        chunks = (rows - right) // chunk
+        main = x[:, :chunks * chunk].unflatten(1, (chunks, chunk))
+        after = x[:, chunk:].unfold(1, right, chunk)[:, :chunks]
+        x = torch.cat([main, after.transpose(2, 3)], 2)
+        # Nothing is before the first row.
+        t = torch.arange(past, device=x.device)
+        first = chunk * torch.arange(chunks, device=x.device)[:, None]
+        mask = torch.cat([
+            torch.where(t >= past - first, 0.0, -math.inf),
+            torch.zeros(chunks, chunk + right, device=x.device),
+            self.weight(first + chunk + right)], 1).to(x.dtype)
+        e = self.model.encoder
+        for layer, sink in zip(e.layers, self.sinks):
+            x = layer(x, lambda y: layer.self_attn.chunks(
+                y, chunk, past, sink, mask[:, None, None]))
+        return e.layer_norm(x[:, :, :chunk].flatten(1, 2))
+
+    def weight(self, rows):
+        """What is added to the scores of the sinks behind rows [..., 1]."""
+        sinks = self.sinks.shape[2]
+        missing = (ROWS - rows).clamp(min=100)
+        return (missing / sinks).log().expand(*rows.shape[:-1], sinks)
+
+    @torch.no_grad()
+    def learn_silence(self, audio):
+        """Set the sinks from an original's rows behind speech [B, n], n well below 30 s."""
+        e = self.model.encoder
+        x = self.embedded(F.pad(audio, (0, ROWS * HOP * 2 - audio.shape[1])),
+                          False)
+        sinks = self.sinks.shape[2]
+        places = torch.linspace(ROWS - SILENT, ROWS - 1, sinks).long()
+        for layer, sink in zip(e.layers, self.sinks):
+            y = layer.self_attn_layer_norm(x)[:, places]
+            sink[0] = layer.self_attn.k_proj(y).mean(0)
+            sink[1] = layer.self_attn.v_proj(y).mean(0)
+            x = layer(x, layer.self_attn)
 
     def decode(self, tokens, memory):
         """Tokens [B, L] -> logits [B, L, vocab]."""

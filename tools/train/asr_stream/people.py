@@ -1,14 +1,17 @@
 """Recordings of people to shards of clips, as `../asr/data.py` reads them.
 
     python3 people.py --speech ../../../../shared/speech/train \
-        --tokenizer whisper-tiny.en/tokenizer.json --out bank
+        --tokenizer whisper-tiny.en/tokenizer.json --heard heard --out bank
 
+`heard`: NAME/STEM.json, what `runnel transcribe -f json` with a Whisper heard.
 A shard is an .npz: audio (int16, 16 kHz, clips end to end, trimmed, one
 level), start, tokens (Whisper's ids + 3, as 0 to 2 mean something there) and
 their starts; there are no letters.
 """
 
 import argparse
+import difflib
+import json
 import multiprocessing
 import pathlib
 import random
@@ -37,12 +40,33 @@ def styled(text):
     return text
 
 
-def clips(tsv):
-    """(path, text) of a list."""
+def punctuated(said, heard):
+    """The words of an exact transcript as a recogniser wrote them, where it heard the same."""
+    def plain(word):
+        return re.sub(r"[^a-z0-9']", "", word.lower())
+
+    a, b = said.split(), heard.split()
+    same = difflib.SequenceMatcher(None, [plain(w) for w in a],
+                                   [plain(w) for w in b], autojunk=False)
+    words = []
+    for kind, a0, a1, b0, b1 in same.get_opcodes():
+        words += b[b0:b1] if kind == "equal" else [w.lower() for w in a[a0:a1]]
+    return " ".join(words)
+
+
+def clips(tsv, heard=None):
+    """(path, text) of a list.  `heard`: a folder NAME/STEM.json of what a recogniser heard, for
+    clips whose text is unknown or has no case and points."""
     for line in tsv.read_text().splitlines():
         stem, text, _ = line.split("\t")
-        if text != "?":  # unknown
-            yield tsv.with_suffix("") / (stem + ".opus"), text
+        path = tsv.with_suffix("") / (stem + ".opus")
+        found = heard and heard / tsv.stem / (stem + ".json")
+        if found and found.exists():
+            found = json.loads(found.read_text())["text"].strip()
+            exact = text == text.upper() and text != "?"
+            text = punctuated(text, found) if exact else found
+        if text and text != "?":
+            yield path, text
 
 
 def shard(job):
@@ -71,12 +95,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speech", required=True, type=pathlib.Path)
     parser.add_argument("--tokenizer", required=True, type=pathlib.Path)
+    parser.add_argument("--heard", type=pathlib.Path)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--workers", type=int, default=16)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [row for tsv in sorted(args.speech.glob("*.tsv"))
-            for row in clips(tsv)]
+            for row in clips(tsv, args.heard)]
     random.Random(1).shuffle(rows)
     jobs = [(args.out / f"people-{k:03}.npz", rows[k::64], args.tokenizer)
             for k in range(64)]

@@ -2,7 +2,7 @@
 
     python3 train.py --weights whisper-tiny.en --shards bank --out run \
         --speech ../../../../shared/speech/test --minutes 11 \
-        --future 4 4 4 4
+        --chunk 8 --right 20
 
 Student and teacher begin with the same weights. The student's encoder sees
 windows of a noisy signal, the teacher's all of the clean one. Loss: the
@@ -20,21 +20,48 @@ import threading
 import queue
 import time
 
+import soundfile
 import torch
 import torch.nn.functional as F
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "asr"))
-from data import FRAME, Augment, Bank, Composer, Index, noise_bank  # noqa: E402
+from data import FRAME, RATE, Augment, Bank, Composer, Index, noise_bank  # noqa: E402
 from evaluate import line, loaded, rates  # noqa: E402
 from model import END, PLAIN, ROWS, START  # noqa: E402
 from people import SHIFT  # noqa: E402
 
-FRAMES = [56, 104, 200, 328, 504, 752, 1104]  # 1.1 to 22 s
-SHARES = [0.05, 0.10, 0.20, 0.25, 0.20, 0.12, 0.08]
+FRAMES = [56, 104, 200, 328, 504, 752, 1104, 1400]  # 1.1 to 28 s
+SHARES = [0.05, 0.08, 0.17, 0.22, 0.20, 0.14, 0.09, 0.05]
+
+
+def recorded(folder, seconds, device):
+    """The recordings of a folder, [count, seconds], repeated to that length."""
+    size, rows = int(seconds * RATE), []
+    for path in sorted(folder.iterdir()):
+        x = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+        rows += (x.repeat(-(-size // len(x)))[:size] if len(x) < size
+                 else x[:len(x) // size * size]).view(-1, size)
+    return torch.stack(rows).to(device)
 
 
 class Pairs(Augment):
     """The clean signal and what a microphone makes of it."""
+
+    responses = None  # of recorded rooms [count, 8000], 1 at the start
+
+    def rooms(self, count):
+        """Half of them recorded ones, if there are any."""
+        made = super().rooms(count)
+        if self.responses is not None:
+            which = torch.randint(len(self.responses), (count,),
+                                  device=self.device, generator=self.rng)
+            dry = torch.zeros_like(made)
+            dry[:, 0] = 1
+            far = self.uniform(0.2, 1, count, 1)  # nearer by half an echo
+            wet = dry + far * (self.responses[which] - dry)
+            half = self.uniform(0, 1, count, 1) < 0.5
+            made = torch.where(half, wet, made)
+        return made
 
     def pair(self, batch, n):
         clean = self.speech(batch["where"], batch["gain"], batch["speed"], n)
@@ -106,11 +133,15 @@ def main():
     parser.add_argument("--speech", type=pathlib.Path)
     parser.add_argument("--minutes", type=float, default=11)
     parser.add_argument("--seconds", type=float, default=1200)
-    parser.add_argument("--past", type=int, default=256)
-    parser.add_argument("--future", type=int, nargs="+", default=[4, 4, 4, 4])
+    parser.add_argument("--chunk", type=int, default=8)
+    parser.add_argument("--past", type=int, default=384)
+    parser.add_argument("--right", type=int, default=20)
+    parser.add_argument("--sinks", type=int, default=100)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--decoder-rate", type=float, default=0.3)
     parser.add_argument("--noises", type=int, default=2000)
+    parser.add_argument("--recorded-noises", type=pathlib.Path)
+    parser.add_argument("--recorded-rooms", type=pathlib.Path)
     parser.add_argument("--weigh", type=float, nargs=3, default=[1, 1, 0.5],
                         help="rows, teacher's tokens, transcript")
     parser.add_argument("--seed", type=int, default=1)
@@ -132,7 +163,8 @@ def main():
         log.write(text + "\n")
         log.flush()
 
-    shape = {"past": args.past, "future": tuple(args.future)}
+    shape = {"chunk": args.chunk, "past": args.past, "right": args.right,
+             "sinks": args.sinks}
     teacher = loaded(args.weights, device).eval().requires_grad_(False)
     net = loaded(args.weights, device, **shape)
     net.model.decoder.embed_tokens.weight.requires_grad_(False)
@@ -155,8 +187,22 @@ def main():
         index.add(bank.add(path))
     index.refresh()
     say(f"{bank.hours():.2f} h of people, {len(index.order)} clips")
+    for student in (net, average):
+        student.learn_silence(bank.speech(64, 8 * RATE))
     noises = noise_bank(bank, args.noises, device, args.seed)
+    if args.recorded_noises:
+        x = recorded(args.recorded_noises, 8, device)
+        x = x * 0.05 / x.square().mean(1, keepdim=True).sqrt().clamp(min=1e-5)
+        x = (x.clamp(-1, 1) * 32767).round().to(torch.int16)
+        noises = torch.cat([noises, x.repeat(args.noises // len(x), 1)])
     pairs = Pairs(bank, noises, device, args.seed + 5)
+    if args.recorded_rooms:
+        h = []
+        for path in sorted(args.recorded_rooms.iterdir()):
+            x = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+            x = x[x.abs().argmax():][:8000]
+            h.append(F.pad(x / x[0], (0, 8000 - len(x))))
+        pairs.responses = torch.stack(h).to(device)
     feeder = Feeder(Composer(index, args.seed), args.seconds, args.seed)
     feeder.start()
 
