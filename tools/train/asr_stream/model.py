@@ -17,6 +17,7 @@ from torch import nn
 
 RATE, HOP, FFT, MELS, ROWS = 16000, 160, 400, 80, 1500
 START, PLAIN, END = 50257, 50362, 50256  # <|startoftranscript|> <|notimestamps|> <|endoftext|>
+GROUP = 6  # chunks whose attention is computed together
 SILENT = 1100  # rows of 30 s that a recording of 8 s leaves silent
 FLOOR = -6.5  # least log10 power of a stream's mel bins; a recording's is 8 below its largest
 
@@ -61,19 +62,21 @@ class Attention(nn.Module):
                            self.v_proj(memory), causal=causal)
 
     def chunks(self, x, chunk, past, sinks, mask):
-        """Chunks and the rows after each, [B, K, chunk + right, dim]."""
+        """Chunks and the rows after each, [B, K, chunk + right, dim], of which groups see the
+        same keys; mask: [K / GROUP, GROUP * (chunk + right), keys]."""
         count, chunks, rows, dim = x.shape
+        groups, size = chunks // GROUP, GROUP * chunk
         seen = []
         for y, sink in zip((self.k_proj(x), self.v_proj(x)), sinks):
             main = F.pad(y[:, :, :chunk].flatten(1, 2), (0, 0, past, 0))
-            window = main.unfold(1, past + chunk, chunk).transpose(2, 3)
-            sink = sink.to(y.dtype).expand(count, chunks, -1, -1)
-            seen.append(torch.cat([window, y[:, :, chunk:], sink], 2))
-        keys = seen[0].shape[2]
-        mask = mask.expand(count, chunks, self.heads, rows, keys)
-        y = self.attend(self.q_proj(x).flatten(0, 1), seen[0].flatten(0, 1),
-                        seen[1].flatten(0, 1), mask.flatten(0, 1))
-        return y.unflatten(0, (count, chunks))
+            window = main.unfold(1, past + size, size).transpose(2, 3)
+            after = y[:, :, chunk:].reshape(count, groups, -1, dim)
+            sink = sink.to(y.dtype).expand(count, groups, -1, -1)
+            seen.append(torch.cat([window, after, sink], 2).flatten(0, 1))
+        mask = mask.expand(count, -1, -1, -1).flatten(0, 1)[:, None]
+        y = self.attend(self.q_proj(x).view(count * groups, -1, dim), *seen,
+                        mask)
+        return y.view(x.shape)
 
 
 class EncoderLayer(nn.Module):
@@ -135,6 +138,7 @@ class Whisper(nn.Module):
         self.chunk, self.past, self.right = chunk, past, right
         if chunk:
             self.sinks = nn.Parameter(torch.zeros(depth, 2, sinks, dim))
+        self.masks = {}
         self.register_buffer("filters", mel_filters(), persistent=False)
 
     def embedded(self, audio, stream):
@@ -156,25 +160,41 @@ class Whisper(nn.Module):
         return e.layer_norm(x)
 
     def encode_chunks(self, audio):
-        chunk, past, right = self.chunk, self.past, self.right
-        x = self.embedded(F.pad(audio, (0, right * HOP * 2)), True)
-        count, rows, dim = x.shape
-        chunks = (rows - right) // chunk
+        chunk, right = self.chunk, self.right
+        rows = audio.shape[1] // HOP // 2
+        chunks = -(-rows // chunk // GROUP) * GROUP
+        x = self.embedded(F.pad(
+            audio, (0, (chunks * chunk + right - rows) * HOP * 2)), True)
         main = x[:, :chunks * chunk].unflatten(1, (chunks, chunk))
         after = x[:, chunk:].unfold(1, right, chunk)[:, :chunks]
         x = torch.cat([main, after.transpose(2, 3)], 2)
-        # Nothing is before the first row.
-        t = torch.arange(past, device=x.device)
-        first = chunk * torch.arange(chunks, device=x.device)[:, None]
-        mask = torch.cat([
-            torch.where(t >= past - first, 0.0, -math.inf),
-            torch.zeros(chunks, chunk + right, device=x.device),
-            self.weight(first + chunk + right)], 1).to(x.dtype)
+        mask = self.mask(chunks).to(torch.bfloat16 if torch.is_autocast_enabled(
+            x.device.type) else x.dtype)
         e = self.model.encoder
         for layer, sink in zip(e.layers, self.sinks):
             x = layer(x, lambda y: layer.self_attn.chunks(
-                y, chunk, past, sink, mask[:, None, None]))
-        return e.layer_norm(x[:, :, :chunk].flatten(1, 2))
+                y, chunk, self.past, sink, mask))
+        return e.layer_norm(x[:, :, :chunk].flatten(1, 2))[:, :rows]
+
+    def mask(self, chunks):
+        """What is added to scores, [chunks / GROUP, queries, keys]; cached."""
+        if chunks in self.masks:
+            return self.masks[chunks]
+        chunk, past, right = self.chunk, self.past, self.right
+        device = self.filters.device
+        group, size = chunks // GROUP, GROUP * chunk
+        first = chunk * torch.arange(chunks, device=device).view(group, GROUP, 1)
+        place = (size * torch.arange(group, device=device).view(group, 1, 1)
+                 - past + torch.arange(past + size, device=device))
+        sees = ((place >= 0) & (place >= first - past)
+                & (place < first + chunk))
+        own = torch.eye(GROUP, device=device, dtype=torch.bool)
+        own = own.repeat_interleave(right, 1).expand(group, -1, -1)
+        mask = torch.where(torch.cat([sees, own], 2), 0.0, -math.inf)
+        mask = torch.cat([mask, self.weight(first + chunk + right)], 2)
+        mask = mask.repeat_interleave(chunk + right, 1)
+        self.masks[chunks] = mask
+        return mask
 
     def weight(self, rows):
         """What is added to the scores of the sinks behind rows [..., 1]."""

@@ -30,7 +30,7 @@ from evaluate import line, loaded, rates  # noqa: E402
 from model import END, PLAIN, ROWS, START  # noqa: E402
 from people import SHIFT  # noqa: E402
 
-FRAMES = [56, 104, 200, 328, 504, 752, 1104, 1400]  # 1.1 to 28 s
+FRAMES = [48, 96, 192, 336, 480, 768, 1104, 1392]  # 1 to 28 s
 SHARES = [0.05, 0.08, 0.17, 0.22, 0.20, 0.14, 0.09, 0.05]
 
 
