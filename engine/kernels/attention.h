@@ -42,6 +42,31 @@ struct AttendWindow {
 };
 inline constexpr int kWindowPadding = 16;
 
+/// Keys and values that are laid out once for several calls, for one head: keys
+/// [⌈n / 8⌉ · 2][dim][4 keys], whatever the padding holds (finite), values [n][piece_columns(dim)],
+/// zero behind `dim`.
+struct AttendPiece {
+  const float* keys = nullptr;
+  const float* values = nullptr;
+  int n = 0;
+  float bias = 0;  // added to the scores, after their scale
+};
+constexpr int piece_columns(int dim) { return (dim + 15) / 16 * 16; }
+constexpr std::size_t piece_keys(int n, int dim) {
+  return std::size_t((n + 7) / 8 * 8) * std::size_t(dim);
+}
+constexpr std::size_t piece_values(int n, int dim) {
+  return std::size_t(n) * std::size_t(piece_columns(dim));
+}
+/// One row of a piece, to its place.
+inline void put_in_piece(const float* k, const float* v, int at, int dim, float* keys,
+                         float* values) noexcept {
+  float* const key = keys + std::ptrdiff_t(at / 4) * dim * 4 + at % 4;
+  float* const value = values + std::ptrdiff_t(at) * piece_columns(dim);
+  for (int d = 0; d < dim; ++d) key[4 * d] = k[d];
+  for (int d = 0; d < dim; ++d) value[d] = v[d];
+}
+
 inline constexpr int kFewQueries = 8;
 inline constexpr int kMostHeadDim = 128;
 
@@ -84,10 +109,17 @@ struct AttentionKernels {
                const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim,
                float scale, bool causal, float* scratch, float* out,
                std::ptrdiff_t out_stride) noexcept;
+  /// `count` queries against all keys of some pieces; q and out: rows with strides, and may be the
+  /// same. scratch: pieces_scratch(keys of all, dim) floats, 64-byte aligned.
+  void (*pieces)(const float* q, std::ptrdiff_t q_stride, int count, const AttendPiece* pieces,
+                 int piece_count, int dim, float scale, float* scratch, float* out,
+                 std::ptrdiff_t out_stride) noexcept;
 };
 
 /// Floats of scratch that `many` needs.
 std::size_t attention_scratch(int keys, int dim);
+/// Floats of scratch that `pieces` needs.
+std::size_t pieces_scratch(int keys, int dim);
 
 const AttentionKernels& attention_kernels(Isa isa);  // kAmx: those of AVX-512
 

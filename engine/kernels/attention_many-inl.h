@@ -1,5 +1,5 @@
-// Attention of many queries: AttentionKernels::many, compiled for each instruction set that
-// attention_simd.cc is.
+// Attention of many queries: AttentionKernels::many and pieces, compiled for each instruction set
+// that attention_simd.cc is.
 //
 // Blocks of up to three registers of queries, a query a lane, against tiles of keys: maximum and
 // exponentials then need no sums across lanes. The keys' and values' layouts and the block's own
@@ -136,6 +136,13 @@ void mask_tile(float* scores, int keys, int seen) {
   }
 }
 
+HWY_INLINE void add_to_tile(float* scores, int count, float bias) {
+  const D d;
+  for (int i = 0; i < count; i += kLanes) {
+    hn::Store(hn::Add(hn::Load(d, scores + i), hn::Set(d, bias)), d, scores + i);
+  }
+}
+
 /// Scores (base 2) to exponentials; moves the running maximum and sum of every query.
 template <int kQ>
 HWY_INLINE void soften_tile(float* HWY_RESTRICT scores, int keys, V* largest, V* sum,
@@ -208,9 +215,11 @@ void sum_tile_rows(const float* e, int e_stride, int keys, const float* v, int p
 struct Job {
   const float* q;
   std::ptrdiff_t q_stride;
-  int keys, dim;
+  const AttendPiece* pieces;
+  int piece_count;
+  int dim;
   float scale;
-  bool causal;
+  bool causal;  // of one piece alone
   float* out;
   std::ptrdiff_t out_stride;
 };
@@ -232,29 +241,32 @@ void attend_block(const Job& job, int first, int count, int ahead, const Scratch
     largest[v] = hn::Set(d, kLowest);
     sum[v] = hn::Zero(d);
   }
-  const int end =
-      job.causal ? std::clamp(first + count + ahead, 0, job.keys) : job.keys;  // of what any sees
-  for (int j = 0; j < end; j += kTile) {
-    const int keys = std::min(kTile, end - j);
-    for (int t = 0; t < keys; t += kScored) {
-      score_tile<kQ>(s.q, s.k + std::ptrdiff_t(j + t) * dim, dim, s.scores + t * kWidth);
-    }
-    const int seen = first + ahead - j;  // by the first query
-    if (job.causal && seen < keys - 1) mask_tile<kQ>(s.scores, keys, seen);
-    soften_tile<kQ>(s.scores, keys, largest, sum, s.factor);
-    const float* values = s.v + std::ptrdiff_t(j) * padded;
-    int r = 0;
-    for (; r + 6 <= count; r += 6) {
-      sum_tile_rows<6>(s.scores + r, kWidth, keys, values, padded, s.factor + r,
-                       s.out + r * padded);
-    }
-    for (; r + 2 <= count; r += 2) {
-      sum_tile_rows<2>(s.scores + r, kWidth, keys, values, padded, s.factor + r,
-                       s.out + r * padded);
-    }
-    if (r < count) {
-      sum_tile_rows<1>(s.scores + r, kWidth, keys, values, padded, s.factor + r,
-                       s.out + r * padded);
+  for (const AttendPiece* piece = job.pieces; piece < job.pieces + job.piece_count; ++piece) {
+    const int end =
+        job.causal ? std::clamp(first + count + ahead, 0, piece->n) : piece->n;  // of what any sees
+    for (int j = 0; j < end; j += kTile) {
+      const int keys = std::min(kTile, end - j);
+      for (int t = 0; t < keys; t += kScored) {
+        score_tile<kQ>(s.q, piece->keys + std::ptrdiff_t(j + t) * dim, dim, s.scores + t * kWidth);
+      }
+      const int seen = first + ahead - j;  // by the first query
+      if (job.causal && seen < keys - 1) mask_tile<kQ>(s.scores, keys, seen);
+      if (piece->bias != 0) add_to_tile(s.scores, keys * kWidth, piece->bias * kLog2e);
+      soften_tile<kQ>(s.scores, keys, largest, sum, s.factor);
+      const float* values = piece->values + std::ptrdiff_t(j) * padded;
+      int r = 0;
+      for (; r + 6 <= count; r += 6) {
+        sum_tile_rows<6>(s.scores + r, kWidth, keys, values, padded, s.factor + r,
+                         s.out + r * padded);
+      }
+      for (; r + 2 <= count; r += 2) {
+        sum_tile_rows<2>(s.scores + r, kWidth, keys, values, padded, s.factor + r,
+                         s.out + r * padded);
+      }
+      if (r < count) {
+        sum_tile_rows<1>(s.scores + r, kWidth, keys, values, padded, s.factor + r,
+                         s.out + r * padded);
+      }
     }
   }
   for (int v = 0; v < kQ; ++v) hn::Store(sum[v], d, s.factor + v * kLanes);
@@ -265,14 +277,7 @@ void attend_block(const Job& job, int first, int count, int ahead, const Scratch
   }
 }
 
-void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int queries,
-          const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim, float scale,
-          bool causal, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
-  const int ahead = keys - queries, end = first + count;
-  const Scratch s(scratch, keys, dim);
-  const int seen = causal ? std::clamp(end + ahead, 0, keys) : keys;
-  lay_out(k, v, kv_stride, seen, dim, s);
-  const Job job{q, q_stride, seen, dim, scale, causal, out, out_stride};
+void attend_blocks(const Job& job, int first, int end, int ahead, const Scratch& s) {
   for (int i = first; i < end;) {
     const int left = end - i;
     if (left > 2 * kLanes) {
@@ -286,6 +291,24 @@ void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int que
       i += kLanes;
     }
   }
+}
+
+void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int queries,
+          const float* k, const float* v, std::ptrdiff_t kv_stride, int keys, int dim, float scale,
+          bool causal, float* scratch, float* out, std::ptrdiff_t out_stride) noexcept {
+  const int ahead = keys - queries, end = first + count;
+  const Scratch s(scratch, keys, dim);
+  const int seen = causal ? std::clamp(end + ahead, 0, keys) : keys;
+  lay_out(k, v, kv_stride, seen, dim, s);
+  const AttendPiece all{.keys = s.k, .values = s.v, .n = seen};
+  attend_blocks({q, q_stride, &all, 1, dim, scale, causal, out, out_stride}, first, end, ahead, s);
+}
+
+void pieces(const float* q, std::ptrdiff_t q_stride, int count, const AttendPiece* pieces,
+            int piece_count, int dim, float scale, float* scratch, float* out,
+            std::ptrdiff_t out_stride) noexcept {
+  attend_blocks({q, q_stride, pieces, piece_count, dim, scale, false, out, out_stride}, 0, count, 0,
+                Scratch(scratch, 0, dim));
 }
 
 }  // namespace

@@ -122,6 +122,34 @@ void many(const float* q, std::ptrdiff_t q_stride, int first, int count, int que
   }
 }
 
+void pieces(const float* q, std::ptrdiff_t q_stride, int count, const AttendPiece* pieces,
+            int piece_count, int dim, float scale, float* scratch, float* out,
+            std::ptrdiff_t out_stride) noexcept {
+  const auto over_keys = [&](const auto& use) {
+    float* weight = scratch;
+    for (const AttendPiece* piece = pieces; piece < pieces + piece_count; ++piece) {
+      for (int j = 0; j < piece->n; ++j) use(*piece, j, *weight++);
+    }
+    return int(weight - scratch);
+  };
+  for (int i = 0; i < count; ++i) {
+    const float* const query = q + i * q_stride;
+    const int keys = over_keys([&](const AttendPiece& piece, int j, float& weight) {
+      const float* key = piece.keys + std::ptrdiff_t(j / 4) * dim * 4 + j % 4;
+      float sum = 0;
+      for (int d = 0; d < dim; ++d) sum += query[d] * key[4 * d];
+      weight = sum * scale + piece.bias;
+    });
+    plain_row_kernels().softmax(scratch, 1.0f, keys);
+    float* y = out + i * out_stride;
+    std::fill(y, y + dim, 0.0f);
+    over_keys([&](const AttendPiece& piece, int j, float& weight) {
+      const float* value = piece.values + std::ptrdiff_t(j) * piece_columns(dim);
+      for (int d = 0; d < dim; ++d) y[d] += weight * value[d];
+    });
+  }
+}
+
 }  // namespace
 
 const AttentionKernels& plain_attention_kernels() {
@@ -134,7 +162,8 @@ const AttentionKernels& plain_attention_kernels() {
                                        .pack_keys_f32 = pack_keys<float>,
                                        .pack_keys_f16 = pack_keys<std::uint16_t>,
                                        .window = window,
-                                       .many = many};
+                                       .many = many,
+                                       .pieces = pieces};
   return kTable;
 }
 

@@ -490,7 +490,8 @@ const AttentionKernels& attention_table() {
                                        .pack_keys_f32 = plain_attention_kernels().pack_keys_f32,
                                        .pack_keys_f16 = pack_half_keys,
                                        .window = window,
-                                       .many = many};
+                                       .many = many,
+                                       .pieces = pieces};
   return kTable;
 }
 
@@ -503,6 +504,9 @@ HWY_AFTER_NAMESPACE();
 namespace runnel::engine {
 
 std::size_t attention_scratch(int keys, int dim) { return many_queries_scratch(keys, dim); }
+std::size_t pieces_scratch(int keys, int dim) {
+  return std::max(many_queries_scratch(0, dim), std::size_t(keys));  // plain: the weights
+}
 
 const AttentionKernels& attention_kernels(Isa isa) {
 #if defined(__x86_64__)

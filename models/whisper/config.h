@@ -12,6 +12,14 @@ inline constexpr int kHop = 160;              // samples: 10 ms
 inline constexpr int kWindowFrames = 3000;    // mel frames of a 30 s window
 inline constexpr int kFramesPerPosition = 2;  // mel frames an encoder row: 20 ms
 
+/// An encoder that runs on a stream, in rows; see MODEL.md. chunk 0: plain Whisper.
+struct StreamingEncoder {
+  int chunk = 0;  // rows that become final at once
+  int past = 0;   // final rows before a chunk that it sees; a multiple of chunk
+  int right = 0;  // rows after it that it sees, made anew for each chunk
+  int sinks = 0;  // learned keys and values that stand for the silence after the audio
+};
+
 /// Shapes; names as in Hugging Face's config.json (in brackets).
 struct Config {
   int vocab_size = 0;
@@ -23,9 +31,11 @@ struct Config {
   int encoder_heads = 0;  // encoder_attention_heads
   int encoder_ffn = 0;    // encoder_ffn_dim
   int decoder_layers = 0;
-  int decoder_heads = 0;  // decoder_attention_heads
-  int decoder_ffn = 0;    // decoder_ffn_dim
+  int decoder_heads = 0;    // decoder_attention_heads
+  int decoder_ffn = 0;      // decoder_ffn_dim
+  StreamingEncoder stream;  // streaming_encoder; ours
 
+  bool streaming() const noexcept { return stream.chunk > 0; }
   bool multilingual() const noexcept { return vocab_size >= 51865; }
   /// 99, or 100 with Cantonese; 0 of an English-only model's use, though its vocabulary has them.
   int languages() const noexcept { return vocab_size - 51765 - (multilingual() ? 1 : 0); }

@@ -36,6 +36,33 @@ constexpr Field kFields[] = {
     {&Config::decoder_ffn, "decoder_ffn_dim", "n_text_state", 1, 65536},
 };
 
+constexpr int kMostStreamChunk = 64, kMostStreamRight = 100, kMostStreamSinks = 256;
+
+StreamingEncoder parse_streaming(const json& object, int audio_ctx, const std::string& label) {
+  const std::string name = "streaming_encoder";
+  if (!object.is_object()) fail_key(label, name, "an object", describe(object));
+  const auto number = [&](const char* key, int low, int high) {
+    const std::string full = name + "." + key;
+    const auto found = object.find(key);
+    if (found == object.end()) fail_key(label, full, "a whole number", "none");
+    const int value = as_int(*found, full, label);
+    if (value < low || value > high) {
+      fail_key(label, full, std::to_string(low) + " to " + std::to_string(high),
+               std::to_string(value));
+    }
+    return value;
+  };
+  const StreamingEncoder stream{.chunk = number("chunk", 1, kMostStreamChunk),
+                                .past = number("past", 0, audio_ctx),
+                                .right = number("right", 0, kMostStreamRight),
+                                .sinks = number("sinks", 0, kMostStreamSinks)};
+  if (stream.past % stream.chunk != 0) {
+    fail_key(label, name + ".past", "a multiple of chunk, " + std::to_string(stream.chunk),
+             std::to_string(stream.past));
+  }
+  return stream;
+}
+
 std::optional<std::vector<int>> tokens_of(const json& object, const char* key, int vocab_size,
                                           const std::string& label) {
   const json* list = list_of(object, key, label);
@@ -96,6 +123,10 @@ Config parse_config(std::string_view text, const std::string& label) {
     config.*field.value = as_int(*found, field.hugging_face, label);
   }
   validate(config, KeyNames::kHuggingFace, label);
+  if (const auto streaming = object.find("streaming_encoder");
+      streaming != object.end() && !streaming->is_null()) {
+    config.stream = parse_streaming(*streaming, config.audio_ctx, label);
+  }
   expect_if_there(object, "activation_function", "gelu", label);
   expect_if_there(object, "scale_embedding", false, label);
   expect_if_there(object, "tie_word_embeddings", true, label);

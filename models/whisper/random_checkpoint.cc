@@ -25,8 +25,16 @@ constexpr PublicModel kPublicModels[] = {
     {"large-v3", 1280, 32, 32, 51866, 128}, {"large-v3-turbo", 1280, 32, 4, 51866, 128},
 };
 
+/// Of a model that is made streaming.
+constexpr std::string_view kStreaming = "-streaming";
+
+std::string_view without_suffix(std::string_view name) {
+  if (name.ends_with(kStreaming)) name.remove_suffix(kStreaming.size());
+  return name;
+}
+
 const PublicModel& find(std::string_view name) {
-  std::string_view plain = name;
+  std::string_view plain = without_suffix(name);
   if (plain.starts_with("whisper-")) plain.remove_prefix(8);
   if (plain == "large") plain = "large-v3";
   if (plain == "turbo") plain = "large-v3-turbo";
@@ -36,7 +44,7 @@ const PublicModel& find(std::string_view name) {
     names += std::string(model.name) + ", ";
   }
   throw std::invalid_argument("random weights: expected one of " + names +
-                              "large or turbo (whisper-… as well), found '" +
+                              "large or turbo (whisper-… and …-streaming as well), found '" +
                               std::string(name.substr(0, 60)) + "'");
 }
 
@@ -88,6 +96,8 @@ Checkpoint random_checkpoint(std::string_view name) {
   const int heads = model.dim / 64, ffn = 4 * model.dim;
   Checkpoint checkpoint;
   checkpoint.label = "random whisper-" + std::string(model.name);
+  const bool streaming = without_suffix(name) != name;
+  if (streaming) checkpoint.label += kStreaming;
   checkpoint.random_weights = true;
   checkpoint.config = Config{.vocab_size = model.vocab_size,
                              .mel_bins = model.mel_bins,
@@ -100,6 +110,9 @@ Checkpoint random_checkpoint(std::string_view name) {
                              .decoder_layers = model.decoder_layers,
                              .decoder_heads = heads,
                              .decoder_ffn = ffn};
+  if (streaming) {
+    checkpoint.config.stream = {.chunk = 8, .past = 384, .right = 20, .sinks = 100};
+  }
   const Config& config = checkpoint.config;
   const int text_tokens = config.multilingual() ? 50257 : 50256;
   checkpoint.tokenizer = std::make_shared<const Tokenizer>(

@@ -97,6 +97,9 @@ std::map<std::string, engine::Shape, std::less<>> tensor_shapes(const Config& co
     add_layer(shapes, encoder + "layers." + std::to_string(i) + ".", dim, config.encoder_ffn);
   }
   add_norm(shapes, encoder + "layer_norm", dim);
+  if (config.stream.sinks > 0) {
+    shapes[encoder + "sinks"] = {config.encoder_layers, 2, config.stream.sinks, dim};
+  }
   shapes[decoder + "embed_tokens.weight"] = {config.vocab_size, dim};
   shapes[decoder + "embed_positions.weight"] = {config.text_ctx, dim};
   for (int i = 0; i < config.decoder_layers; ++i) {

@@ -31,6 +31,9 @@ EncoderWeights pack_encoder(const Checkpoint& checkpoint, const engine::ComputeC
     w.layers.push_back(std::move(layer));
   }
   w.norm = read.norm("model.encoder.layer_norm", c.dim);
+  if (c.stream.sinks > 0) {
+    w.sinks = read.floats("model.encoder.sinks", {c.encoder_layers, 2, c.stream.sinks, c.dim});
+  }
   return w;
 }
 
@@ -64,8 +67,8 @@ DecoderWeights pack_decoder(const Checkpoint& checkpoint, const engine::ComputeC
 }
 
 std::size_t bytes_of(const EncoderWeights& w) {
-  std::size_t total =
-      bytes_of(w.conv1) + bytes_of(w.conv2) + w.positions.size() * sizeof(float) + bytes_of(w.norm);
+  std::size_t total = bytes_of(w.conv1) + bytes_of(w.conv2) +
+                      (w.positions.size() + w.sinks.size()) * sizeof(float) + bytes_of(w.norm);
   for (const EncoderLayer& l : w.layers) {
     total += bytes_of(l.attention_norm) + bytes_of(l.qkv) + bytes_of(l.out) + bytes_of(l.ffn_norm) +
              bytes_of(l.fc1) + bytes_of(l.fc2);

@@ -25,7 +25,8 @@ struct EncoderWeights {
   engine::Linear conv2;            // model.encoder.conv2 [dim, 3 · dim]
   AlignedVector<float> positions;  // model.encoder.embed_positions [audio_ctx, dim]
   std::vector<EncoderLayer> layers;
-  engine::LayerNorm norm;  // model.encoder.layer_norm
+  engine::LayerNorm norm;      // model.encoder.layer_norm
+  AlignedVector<float> sinks;  // model.encoder.sinks [layers]{keys, values [sinks, dim]}
 };
 
 struct DecoderLayer {
