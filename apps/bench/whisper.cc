@@ -144,7 +144,7 @@ class WhisperBench {
     int rows = pop_mel(0);
     mel_->flush();
     rows = pop_mel(rows);
-    dsp::whisper_window({frames_.data(), rows, bins, bins},
+    whisper::window_for(model_->config(), {frames_.data(), rows, bins, bins},
                         {window_.data(), window_frames(), bins, bins});
   }
 
@@ -189,6 +189,7 @@ class WhisperBench {
            .times = measure_rounds(options_.rounds, [&] { log_mel(frames * whisper::kHop); })});
     }
     measure_encode(cost, bound_of(encoder));
+    if (model_->config().streaming()) measure_chunks();
     for (const int n : {int(prompt_.size()), std::min(kLongPrompt, model_->config().text_ctx)}) {
       const bool few = n <= engine::kFewRows;
       add({.name = "prefill of " + std::to_string(n),
@@ -230,6 +231,29 @@ class WhisperBench {
          .times = times_of(std::move(cross_kv)),
          .operations = cost.cross_kv(),
          .bound = bound});
+  }
+
+  /// As a stream has them: one after the other, behind as many rows as a chunk sees.
+  void measure_chunks() {
+    const whisper::StreamingEncoder& stream = model_->config().stream;
+    const MatrixView<const float> all = window();
+    const int step = whisper::kFramesPerPosition * stream.chunk;
+    const int warm = whisper::kFramesPerPosition * (stream.past + stream.chunk + stream.right) + 1;
+    std::vector<double> encoder, cross_kv;
+    for (int round = 0; round < options_.rounds; ++round) {
+      session_.restart_audio();
+      int at = std::min(warm, all.rows);
+      session_.encode_more({all.data, at, all.cols, all.stride}, false);
+      for (; at + step <= all.rows; at += step) {
+        session_.encode_more({all.data + at * all.stride, step, all.cols, all.stride}, false);
+        encoder.push_back(1e-3 * session_.last_encode().encoder_ms);
+        cross_kv.push_back(1e-3 * session_.last_encode().cross_kv_ms);
+      }
+    }
+    if (encoder.empty()) return;
+    const std::string name = "chunk of " + fixed(0.01 * step, 2) + " s";
+    add({.name = name + ", encoder", .times = times_of(std::move(encoder))});
+    add({.name = name + ", cross-attention", .times = times_of(std::move(cross_kv))});
   }
 
   Times time_prefill(int n) {

@@ -14,6 +14,9 @@ namespace {
 namespace moonshine = models::moonshine;
 namespace whisper = models::whisper;
 
+constexpr double kRowSeconds =
+    double(whisper::kFramesPerPosition * whisper::kHop) / whisper::kSampleRateHz;
+
 class WhisperRecording : public RecordingTranscriber {
  public:
   WhisperRecording(const TranscribeOptions& options, const SpeechModel& model)
@@ -117,6 +120,9 @@ std::unique_ptr<models::LiveTranscriber> make_whisper_live(const TranscribeOptio
   whisper::LiveTranscriberOptions settings;
   settings.policy = live.policy == "align-att" ? whisper::LivePolicy::kAlignAtt
                                                : whisper::LivePolicy::kLocalAgreement;
+  if (const whisper::Config& config = model.whisper->config(); config.streaming()) {
+    settings.step = std::max(0.1, kRowSeconds * config.stream.chunk);  // a pass a chunk
+  }
   if (live.step) settings.step = *live.step;
   if (live.end_silence) settings.silence = *live.end_silence;
   if (live.trim_after) settings.trim_after = *live.trim_after;

@@ -33,7 +33,7 @@ struct Config {
   int decoder_layers = 0;
   int decoder_heads = 0;    // decoder_attention_heads
   int decoder_ffn = 0;      // decoder_ffn_dim
-  StreamingEncoder stream;  // streaming_encoder; ours
+  StreamingEncoder stream = {};  // streaming_encoder; ours
 
   bool streaming() const noexcept { return stream.chunk > 0; }
   bool multilingual() const noexcept { return vocab_size >= 51865; }

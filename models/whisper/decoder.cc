@@ -50,7 +50,8 @@ DecoderCache::DecoderCache(const Config& c, const engine::ComputeConfig& compute
       self(std::size_t(c.decoder_layers) * std::size_t(capacity) * 2 * std::size_t(c.dim) *
            element()),
       rows(std::size_t(hypotheses_max) * std::size_t(c.text_ctx)),
-      next_rows(rows.size()) {}
+      next_rows(rows.size()),
+      audio_rows(c.audio_ctx) {}
 
 std::size_t DecoderCache::bytes() const noexcept {
   return cross.size() + self.size() + 2 * rows.size() * sizeof(std::int32_t);
@@ -82,13 +83,21 @@ Decoder::Buffers Decoder::make_buffers(int rows, Activations::Format format) con
           .hidden = Activations(rows, c.decoder_ffn, format)};
 }
 
-void Decoder::attend_to(MatrixView<const float> encoder_rows, DecoderCache& cache) noexcept {
+void Decoder::attend_to(MatrixView<const float> encoder_rows, int first,
+                        DecoderCache& cache) noexcept {
   const Config& c = config_;
-  engine::pack(executor_, encoder_rows, audio_);
+  // Whole panels of keys, and so many rows that a row's bits don't depend on their number.
+  const int total = encoder_rows.rows;
+  const int begin = std::max(0, std::min(first, total - engine::kFewRows - 1)) / 16 * 16;
+  const int n = total - begin;
+  cache.audio_rows = total;
+  engine::pack(executor_,
+               {encoder_rows.data + begin * encoder_rows.stride, n, c.dim, encoder_rows.stride},
+               audio_);
   const int dim = head_dim(c);
   const std::ptrdiff_t stride = 2 * c.dim;
   for (int layer = 0; layer < c.decoder_layers; ++layer) {
-    const MatrixView<float> kv{floats(cross_kv_), c.audio_ctx, 2 * c.dim, stride};
+    const MatrixView<float> kv{floats(cross_kv_), n, 2 * c.dim, stride};
     engine::multiply(executor_, weights_.layers[std::size_t(layer)].cross_kv, audio_, kv);
     executor_.pool.run(c.decoder_heads, [&](int head, int) {
       std::byte* keys = cross_keys(c, cache, layer, head);
@@ -97,9 +106,9 @@ void Decoder::attend_to(MatrixView<const float> encoder_rows, DecoderCache& cach
       const float* v = k + c.dim;
       const auto pack_keys =
           cache.half ? executor_.attention.pack_keys_f16 : executor_.attention.pack_keys_f32;
-      pack_keys(k, stride, c.audio_ctx, dim, keys);
-      for (int t = 0; t < c.audio_ctx; ++t) {
-        std::byte* to = values + std::size_t(t) * std::size_t(dim) * cache.element();
+      pack_keys(k, stride, n, dim, keys + std::size_t(begin * dim) * cache.element());
+      for (int t = 0; t < n; ++t) {
+        std::byte* to = values + std::size_t((begin + t) * dim) * cache.element();
         if (cache.half) {
           executor_.rows.to_f16(v + t * stride, dim, reinterpret_cast<std::uint16_t*>(to));
         } else {
@@ -231,20 +240,22 @@ void Decoder::cross_attention(const DecoderLayer& layer, int index, Buffers& b, 
       strips ? MatrixView<float>{floats(b.heads), n, c.dim, c.dim} : b.attended.floats(n);
   const float scale = 1.0f / std::sqrt(float(dim));
   const int aligned_heads = int(generation_.alignment_heads.size());
+  const int audio = cache.audio_rows;
+  assert(audio >= 1);
   // Head by head, so that its keys and values stay in the cache for all rows.
   executor_.pool.run(c.decoder_heads * n, [&](int task, int thread) {
     const int head = task / n, row = task % n;
     const std::byte* keys = cross_keys(c, cache, index, head);
     const engine::AttendMemory memory{
-        .keys = keys, .values = keys + cross_keys_bytes(c, cache.element()), .n = c.audio_ctx};
-    float* weights = executor_.scratch<float>(thread, engine::attention_weights(1, c.audio_ctx));
+        .keys = keys, .values = keys + cross_keys_bytes(c, cache.element()), .n = audio};
+    float* weights = executor_.scratch<float>(thread, engine::attention_weights(1, audio));
     const auto attend = cache.half ? executor_.attention.one_f16 : executor_.attention.one_f32;
     attend(queries.data + row * queries.stride + head * dim, memory, dim, scale, weights,
            out.data + row * out.stride + head * dim);
     if (!alignment) return;
     for (int i = 0; i < aligned_heads; ++i) {
       if (generation_.alignment_heads[std::size_t(i)] == std::pair(index, head)) {
-        std::copy_n(weights, c.audio_ctx,
+        std::copy_n(weights, audio,
                     alignment + (std::ptrdiff_t(row) * aligned_heads + i) * c.audio_ctx);
       }
     }

@@ -29,6 +29,7 @@ class DecoderCache {
   engine::PageBuffer cross;  // [layers][heads]{keys [⌈audio_ctx/16⌉][dim][16], values [ctx][dim]}
   engine::PageBuffer self;                    // [layers][capacity]{keys [dim], values [dim]}
   std::vector<std::int32_t> rows, next_rows;  // [max_hypotheses, text_ctx]: each one's past
+  int audio_rows;                             // that there are keys and values of
   int used = 0;                               // rows written
   int position = 0;                           // tokens of every hypothesis
   int hypotheses = 0;                         // 0: nothing has run
@@ -45,8 +46,9 @@ class Decoder {
   Decoder(const Config& config, const GenerationConfig& generation, const DecoderWeights& weights,
           const engine::ComputeConfig& compute, engine::Executor& executor);
 
-  /// Fills the cross-attention's keys and values from encoder rows [audio_ctx, dim].
-  void attend_to(MatrixView<const float> encoder_rows, DecoderCache& cache) noexcept;
+  /// Keys and values of the cross-attention from encoder rows [n ≤ audio_ctx, dim], of which those
+  /// before `first` are as they were.
+  void attend_to(MatrixView<const float> encoder_rows, int first, DecoderCache& cache) noexcept;
   /// See Session. `logits`: [rows, vocab_size] are written. `alignment`: null, or
   /// [tokens][heads][audio_ctx].
   void prefill(std::span<const int> tokens, int first_logits, DecoderCache& cache,

@@ -176,6 +176,7 @@ bool LiveTranscriber::pass_is_due(std::int64_t waiting) noexcept {
   if (state_.last_voiced <= state_.last_pass) return false;                // nothing new was said
   const bool pause = state_.heard - state_.last_voiced >= samples_of(kEarlySeconds);
   if (state_.heard < state_.next_pass && !pause) return false;
+  if (!recogniser_->has_news(state_.window_begin, state_.heard)) return false;
   return waiting <= step_ / 4;  // else it would be out of date before it began
 }
 

@@ -63,9 +63,9 @@ class MelHistory {
     return {frames_.data() + (begin - begin_) * bins_, int(end - begin), bins_, bins_};
   }
 
- private:
   std::int64_t end() const noexcept { return begin_ + std::int64_t(frames_.size()) / bins_; }
 
+ private:
   void take() {
     for (dsp::MelFrames frames; log_mel_.pop(frames);) {
       for (int i = 0; i < frames.log_mel.rows; ++i) {
@@ -110,12 +110,14 @@ class WhisperRecogniser : public LiveRecogniser {
   void push(std::span<const float> samples) override { mel_.push(samples); }
   void finish() override { mel_.finish(); }
   void forget(std::int64_t sample) override { mel_.forget(sample); }
+  bool has_news(std::int64_t begin, std::int64_t end) const override;
   Hypothesis recognise(const LiveRequest& request) override;
   std::size_t most_tokens() const override;
   void reset() override;
 
  private:
   void hear(const LiveRequest& request);
+  void hear_on(const LiveRequest& request);
   void detect_language(const LiveRequest& request, Hypothesis& hypothesis);
   std::vector<int> start_tokens(const LiveRequest& request, int& start) const;
   void decode(const LiveRequest& request, Hypothesis& hypothesis);
@@ -136,10 +138,14 @@ class WhisperRecogniser : public LiveRecogniser {
   AlignAtt align_att_;
   TokenScores scores_;
   LogitRules rules_;
-  std::string language_;        // given, or known for good
-  std::string heard_language_;  // of the running window
-  int content_ = 1;             // positions that hold audio
-  double window_start_ = 0;     // seconds in the stream
+  std::string language_;            // given, or known for good
+  std::string heard_language_;      // of the running window
+  std::int64_t stream_begin_ = -1;  // of a streaming model: the window's first frame,
+  std::int64_t stream_end_ = -1;    // the next that it has not heard
+  bool stream_over_ = false;        // silence came after the last one
+  int final_rows_ = 0;              // that don't change any more
+  int content_ = 1;                 // positions that hold audio
+  double window_start_ = 0;         // seconds in the stream
   double window_seconds_ = 0;
   std::vector<Heard> heard_;
 };
@@ -180,6 +186,7 @@ WhisperRecogniser::WhisperRecogniser(std::shared_ptr<const Model> model,
 
 void WhisperRecogniser::reset() {
   mel_.reset();
+  stream_begin_ = -1;
   if (tokenizer_.multilingual()) language_ = options_.language;
 }
 
@@ -187,16 +194,54 @@ std::size_t WhisperRecogniser::most_tokens() const {
   return std::size_t(model_->config().text_ctx) * 5 / 14;  // 160 of Whisper's 448
 }
 
+bool WhisperRecogniser::has_news(std::int64_t begin, std::int64_t end) const {
+  const Config& c = model_->config();
+  const std::int64_t first = begin / kHop;
+  if (!c.streaming() || first != stream_begin_) return begin < end;
+  // A chunk needs the rows after it, and their convolutions the frame after the last row's.
+  const std::int64_t frames = std::min(mel_.end(), end / kHop) - first;
+  return frames >= kFramesPerPosition * (final_rows_ + c.stream.chunk + c.stream.right) + 1;
+}
+
 Hypothesis WhisperRecogniser::recognise(const LiveRequest& request) {
   Hypothesis hypothesis;
   hear(request);
+  if (content_ == 0) return hypothesis;
   detect_language(request, hypothesis);
   decode(request, hypothesis);
   add_words(request, hypothesis);
   return hypothesis;
 }
 
+/// Only what is new; from the start where the window moved.
+void WhisperRecogniser::hear_on(const LiveRequest& request) {
+  const std::int64_t first = request.begin / kHop;
+  if (first != stream_begin_ || (stream_over_ && !request.last)) {
+    session_.restart_audio();
+    stream_begin_ = stream_end_ = first;
+    stream_over_ = false;
+    final_rows_ = 0;
+  }
+  if (!stream_over_) {
+    const MatrixView<const float> frames = mel_.window(stream_end_, request.end / kHop);
+    const int bins = model_->config().mel_bins;
+    session_.encode_more(
+        window_for(model_->config(), frames, {window_.data(), kWindowFrames, bins, bins}),
+        request.last);
+    stream_end_ += frames.rows;
+    stream_over_ = request.last;
+  }
+  // At the end the last chunk is filled up with silence.
+  const auto heard = int(stream_end_ - first + 1) / kFramesPerPosition;
+  content_ = session_.encoder_rows().rows;
+  final_rows_ = std::max(0, content_ - model_->config().stream.right);
+  if (stream_over_) content_ = std::clamp(heard, 1, content_);
+  window_start_ = double(first) * kFrameSeconds;
+  window_seconds_ = content_ * kPositionSeconds;
+}
+
 void WhisperRecogniser::hear(const LiveRequest& request) {
+  if (model_->config().streaming()) return hear_on(request);
   const std::int64_t first = request.begin / kHop;
   const MatrixView<const float> frames = mel_.window(first, request.end / kHop);
   const int bins = model_->config().mel_bins;

@@ -36,6 +36,9 @@ class LiveRecogniser {
   virtual void finish() = 0;
   /// Samples before this one will not be asked for any more.
   virtual void forget(std::int64_t sample) = 0;
+  /// Whether a window [begin, end) would tell more than the last one did: what reads the audio in
+  /// chunks has nothing new until the next is whole.
+  virtual bool has_news(std::int64_t begin, std::int64_t end) const { return begin < end; }
   /// With LocalAgreement all words of the window; with AlignAtt those after the committed ones that
   /// the policy lets through.
   virtual Hypothesis recognise(const LiveRequest& request) = 0;

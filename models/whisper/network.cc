@@ -2,12 +2,15 @@
 
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 
+#include "dsp/log_mel.h"
 #include "engine/executor.h"
 #include "engine/linear.h"
 #include "models/whisper/decoder.h"
 #include "models/whisper/encoder.h"
+#include "models/whisper/stream_encoder.h"
 #include "models/whisper/weights.h"
 
 namespace runnel::models::whisper {
@@ -30,11 +33,17 @@ struct Model::Impl {
         generation(std::move(checkpoint.generation)),
         tokenizer(std::move(checkpoint.tokenizer)),
         executor(engine::chosen_isa(), config.threads,
-                 Encoder::scratch(shape) | Decoder::scratch(shape)),
+                 (shape.streaming() ? StreamEncoder::scratch(shape) : Encoder::scratch(shape)) |
+                     Decoder::scratch(shape)),
         encoder_weights(pack_encoder(checkpoint, config)),
         decoder_weights(pack_decoder(checkpoint, config)),
-        encoder(shape, encoder_weights, config.encoder, executor),
-        decoder(shape, generation, decoder_weights, config, executor) {}
+        decoder(shape, generation, decoder_weights, config, executor) {
+    if (shape.streaming()) {
+      stream_encoder.emplace(shape, encoder_weights, config.encoder, executor);
+    } else {
+      encoder.emplace(shape, encoder_weights, config.encoder, executor);
+    }
+  }
 
   engine::ComputeConfig compute;
   std::string label;
@@ -47,7 +56,8 @@ struct Model::Impl {
   engine::Executor executor;
   EncoderWeights encoder_weights;
   DecoderWeights decoder_weights;
-  Encoder encoder;
+  std::optional<Encoder> encoder;  // one of these two
+  std::optional<StreamEncoder> stream_encoder;
   Decoder decoder;
 };
 
@@ -66,7 +76,9 @@ std::size_t Model::weight_bytes() const noexcept {
   return bytes_of(impl_->encoder_weights) + bytes_of(impl_->decoder_weights);
 }
 std::size_t Model::scratch_bytes() const noexcept {
-  return impl_->encoder.bytes() + impl_->decoder.bytes() +
+  const std::size_t encoder =
+      impl_->encoder ? impl_->encoder->bytes() : impl_->stream_encoder->bytes();
+  return encoder + impl_->decoder.bytes() +
          impl_->executor.scratch_bytes() * std::size_t(threads());
 }
 
@@ -77,7 +89,9 @@ struct Session::Impl {
         cache(shared.shape, shared.compute, max_hypotheses),
         encoded(std::size_t(shared.shape.audio_ctx) * std::size_t(shared.shape.dim)),
         logits_stride((shared.shape.vocab_size + 15) / 16 * 16),
-        logits(std::size_t(Decoder::kLogitRows) * std::size_t(logits_stride)) {}
+        logits(std::size_t(Decoder::kLogitRows) * std::size_t(logits_stride)) {
+    if (shared.shape.streaming()) stream.emplace(shared.shape);
+  }
 
   MatrixView<float> logit_rows(int rows) {
     return {logits.data(), rows, shared.shape.vocab_size, logits_stride};
@@ -90,6 +104,7 @@ struct Session::Impl {
   const std::shared_ptr<const Model> model;
   Model::Impl& shared;
   DecoderCache cache;
+  std::optional<StreamCache> stream;
   AlignedVector<float> encoded;  // [audio_ctx, dim]
   EncodeTimes times;             // of the last encode
   const std::ptrdiff_t logits_stride;
@@ -112,18 +127,43 @@ const Model& Session::model() const noexcept { return *impl_->model; }
 int Session::max_hypotheses() const noexcept { return impl_->cache.max_hypotheses; }
 int Session::position() const noexcept { return impl_->cache.position; }
 std::size_t Session::state_bytes() const noexcept {
-  return impl_->cache.bytes() + (impl_->encoded.size() + impl_->logits.size()) * sizeof(float) +
-         impl_->alignment.size();
+  return impl_->cache.bytes() + (impl_->stream ? impl_->stream->bytes() : 0) +
+         (impl_->encoded.size() + impl_->logits.size()) * sizeof(float) + impl_->alignment.size();
+}
+
+void Session::restart_audio() noexcept {
+  impl_->stream->restart();
+  impl_->cache.audio_rows = 0;
+}
+
+void Session::encode_more(MatrixView<const float> mel, bool last) noexcept {
+  const Config& c = impl_->shared.shape;
+  const std::lock_guard<std::mutex> lock(impl_->shared.mutex);
+  const auto start = Clock::now();
+  const StreamEncoder::Rows rows = impl_->shared.stream_encoder->push(
+      mel, last, *impl_->stream, {impl_->encoded.data(), c.audio_ctx, c.dim, c.dim});
+  const auto encoded = Clock::now();
+  if (rows.final > rows.first) {
+    impl_->shared.decoder.attend_to({impl_->encoded.data(), rows.count, c.dim, c.dim}, rows.first,
+                                    impl_->cache);
+  }
+  impl_->cache.audio_rows = rows.count;
+  impl_->times = {.encoder_ms = milliseconds(encoded - start),
+                  .cross_kv_ms = milliseconds(Clock::now() - encoded)};
 }
 
 void Session::encode(MatrixView<const float> mel) noexcept {
   const Config& c = impl_->shared.shape;
+  if (c.streaming()) {
+    restart_audio();
+    return encode_more(mel, true);
+  }
   const MatrixView<float> rows{impl_->encoded.data(), c.audio_ctx, c.dim, c.dim};
   const std::lock_guard<std::mutex> lock(impl_->shared.mutex);
   const auto start = Clock::now();
-  impl_->shared.encoder.run(mel, rows);
+  impl_->shared.encoder->run(mel, rows);
   const auto encoded = Clock::now();
-  impl_->shared.decoder.attend_to(rows, impl_->cache);
+  impl_->shared.decoder.attend_to(rows, 0, impl_->cache);
   impl_->times = {.encoder_ms = milliseconds(encoded - start),
                   .cross_kv_ms = milliseconds(Clock::now() - encoded)};
 }
@@ -132,7 +172,7 @@ EncodeTimes Session::last_encode() const noexcept { return impl_->times; }
 
 MatrixView<const float> Session::encoder_rows() const noexcept {
   const Config& c = impl_->shared.shape;
-  return {impl_->encoded.data(), c.audio_ctx, c.dim, c.dim};
+  return {impl_->encoded.data(), impl_->cache.audio_rows, c.dim, c.dim};
 }
 
 MatrixView<const float> Session::prefill(std::span<const int> tokens, int first_logits) noexcept {
@@ -163,7 +203,18 @@ void Session::keep_alignment(bool keep) {
 MatrixView<const float> Session::alignment(int row) const noexcept {
   const int heads = impl_->alignment_heads(), frames = impl_->shared.shape.audio_ctx;
   const auto* weights = reinterpret_cast<const float*>(impl_->alignment.data());
-  return {weights + std::ptrdiff_t(row) * heads * frames, heads, frames, frames};
+  return {weights + std::ptrdiff_t(row) * heads * frames, heads, impl_->cache.audio_rows, frames};
+}
+
+MatrixView<const float> window_for(const Config& c, MatrixView<const float> log10_mel,
+                                   MatrixView<float> out) noexcept {
+  if (c.streaming()) {
+    out.rows = log10_mel.rows;
+    scale_for_stream(log10_mel, out);
+  } else {
+    dsp::whisper_window(log10_mel, out);
+  }
+  return out;
 }
 
 }  // namespace runnel::models::whisper

@@ -36,6 +36,12 @@ class Model {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Frames of log10 mel [n ≤ 3000, mel_bins] as `encode` wants them, in out [3000, mel_bins]: scaled
+/// to the window's maximum and filled up with silence; of a streaming model on a fixed scale and no
+/// more than there are. Returns the frames to encode.
+MatrixView<const float> window_for(const Config& config, MatrixView<const float> log10_mel,
+                                   MatrixView<float> out) noexcept;
+
 /// One row of a decoder step: `token` continues hypothesis `parent` of the call before.
 struct Step {
   int parent = 0;
@@ -62,11 +68,16 @@ class Session {
   int max_hypotheses() const noexcept;
   std::size_t state_bytes() const noexcept;
 
-  /// A window of Whisper-scaled log-mel [frames, mel_bins], frames ≤ 3000; fewer are filled up as
-  /// silence by the caller (the model wants 3000 frames; see dsp::whisper_window). Runs the encoder
-  /// and the cross-attention's keys and values.
+  /// A window of scaled log-mel [frames, mel_bins], frames ≤ 3000, as `window_for` makes it. Runs
+  /// the encoder and the cross-attention's keys and values.
   void encode(MatrixView<const float> mel) noexcept;
-  /// Encoder rows [1500, dim] of the last encode, after the last norm.
+  /// A streaming model alone: forgets the audio. No decoding before there are encoder rows again.
+  void restart_audio() noexcept;
+  /// A streaming model alone: the frames that follow, scaled. `last`: silence is after them, and
+  /// restart_audio or encode comes next.
+  void encode_more(MatrixView<const float> mel, bool last) noexcept;
+  /// Encoder rows after the last norm: [1500, dim] of the last encode; of a streaming model as many
+  /// as there are, those at the end provisional until `last`.
   MatrixView<const float> encoder_rows() const noexcept;
   EncodeTimes last_encode() const noexcept;
 
@@ -83,7 +94,7 @@ class Session {
   /// Keep the alignment heads' cross-attention of the next calls (slower). The first time it
   /// allocates.
   void keep_alignment(bool keep);
-  /// Softmax weights over the audio positions [alignment heads, audio_ctx] of row `row` of the last
+  /// Softmax weights over the encoder rows, [alignment heads, rows], of row `row` of the last
   /// call (for prefill: of token `row`), scaled by nothing. Needs keep_alignment.
   MatrixView<const float> alignment(int row) const noexcept;
 

@@ -209,10 +209,11 @@ void Transcriber::Impl::decode_window(const OnSegment& on_segment, bool last) {
 int Transcriber::Impl::transcribe(int frames, const OnSegment& on_segment, bool last) {
   Timing& timing = summary.timing;
   Stopwatch stopwatch;
-  dsp::whisper_window(mel.window(seek), window_view());
+  const MatrixView<const float> scaled =
+      window_for(model->config(), mel.window(seek), window_view());
   timing.mel += stopwatch.seconds();
   stopwatch = {};
-  session.encode(window_view());
+  session.encode(scaled);
   timing.encode += stopwatch.seconds();
   ++timing.windows;
 

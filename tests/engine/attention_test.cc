@@ -327,6 +327,71 @@ TEST_P(Attention, LaterScoresAboveTheFirstOnesDoNotOverflow) {
   }
 }
 
+void check_pieces(const AttentionKernels& kernels, std::mt19937& engine, int queries,
+                  const std::vector<int>& sizes, int dim) {
+  SCOPED_TRACE(std::to_string(queries) + " queries, " + std::to_string(sizes.size()) +
+               " pieces, dim " + std::to_string(dim));
+  std::normal_distribution<float> normal;
+  const int total = std::accumulate(sizes.begin(), sizes.end(), 0);
+  std::vector<float> q(std::size_t(queries * (dim + 1)));
+  std::vector<float> k(std::size_t(total * dim)), v(k.size()),
+      biases(static_cast<std::size_t>(total));
+  for (auto* values : {&q, &k, &v}) {
+    for (float& x : *values) x = normal(engine);
+  }
+  std::vector<AlignedVector<float>> keys, values;
+  std::vector<AttendPiece> pieces;
+  int first = 0;
+  for (const int n : sizes) {
+    keys.emplace_back(piece_keys(n, dim), 50.0f);  // padding that would win
+    values.emplace_back(piece_values(n, dim), 0.0f);
+    const float bias = pieces.empty() ? 0.0f : 1.5f * float(pieces.size()) - 2;
+    for (int j = 0; j < n; ++j, ++first) {
+      put_in_piece(k.data() + first * dim, v.data() + first * dim, j, dim, keys.back().data(),
+                   values.back().data());
+      biases[std::size_t(first)] = bias;
+    }
+    pieces.push_back({keys.back().data(), values.back().data(), n, bias});
+  }
+  const float scale = 1.0f / std::sqrt(float(dim));
+  AlignedVector<float> scratch(pieces_scratch(total, dim) + 1, 7.0f);
+  std::vector<float> out = q;  // in place
+  kernels.pieces(out.data(), dim + 1, queries, pieces.data(), int(pieces.size()), dim, scale,
+                 scratch.data(), out.data(), dim + 1);
+  EXPECT_EQ(scratch.back(), 7.0f) << "scratch is larger than it says";
+  // The bias as one more dimension of the keys, which queries have at 1 / scale.
+  const auto wide = [&](const float* row, float last) {
+    std::vector<float> with(row, row + dim);
+    with.push_back(last);
+    return with;
+  };
+  std::vector<std::vector<float>> wide_keys;
+  for (int j = 0; j < total; ++j) {
+    wide_keys.push_back(wide(k.data() + j * dim, biases[std::size_t(j)]));
+  }
+  for (int i = 0; i < queries; ++i) {
+    const std::vector<float> query = wide(q.data() + i * (dim + 1), 1.0f / scale);
+    const auto exact = attend(
+        query.data(), total, dim + 1, scale,
+        [&](int j) { return wide_keys[std::size_t(j)].data(); },
+        [&](int j) { return v.data() + std::min(j, total - 1) * dim; });
+    for (int d = 0; d < dim; ++d) {
+      ASSERT_NEAR(out[std::size_t(i * (dim + 1) + d)], exact.out[std::size_t(d)],
+                  tolerance(8) * (1 + exact.scatter))
+          << "query " << i << ", " << d;
+    }
+  }
+}
+
+TEST_P(Attention, QueriesAgainstPiecesWithBiases) {
+  for (const int dim : {2, 6, 16, 18, 32, 64, 66, 128}) {
+    check_pieces(kernels_, engine_, 28, {37, 28, 9}, dim);
+    check_pieces(kernels_, engine_, 1, {0, 1, 0}, dim);
+  }
+  for (int n = 1; n <= 70; ++n) check_pieces(kernels_, engine_, n, {n, 0, 71 - n}, 16);
+  check_pieces(kernels_, engine_, 28, {384, 28, 100}, 64);
+}
+
 struct WindowCase {
   int rows, past, future, dim;
   float magnitude = 1;

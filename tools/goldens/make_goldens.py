@@ -32,6 +32,7 @@ from embedded_case import gtcrn_case, gtcrn_compute, vad_case, vad_compute
 from htdemucs_case import demucs_case, demucs_compute
 from moonshine_case import moonshine_case, moonshine_compute
 from whisper_case import whisper_case, whisper_compute
+from whisper_stream_case import stream_case, stream_compute
 
 FOUR = ["drums", "bass", "other", "vocals"]
 PACKAGES = ("torch", "numpy", "transformers", "tokenizers", "tiktoken", "openai-whisper", "demucs")
@@ -106,6 +107,30 @@ CASES = {
         form="vocab.json",
         align=[[1, 0], [1, 1]],
         eot_step=11,
+    ),
+    "whisper-streaming": (
+        stream_case,
+        stream_compute,
+        dict(
+            vocab=51864,
+            mels=80,
+            d=8,
+            heads=2,
+            ffn=32,
+            enc=2,
+            dec=2,
+            dtype=F16,
+            seed=4250,
+            align=[[1, 0]],
+            samples=40960,
+            tokens=[50257, 50362, 400, 370, 2186],
+            stream=dict(chunk=4, past=16, right=6, sinks=8),
+            variants=[
+                dict(chunk=1, past=3, right=2, sinks=1),
+                dict(chunk=8, past=0, right=1, sinks=5),
+                dict(chunk=2, past=1500, right=20, sinks=8),
+            ],
+        ),
     ),
     "moonshine-streaming-square": moonshine(
         encoder=dict(hidden=40, ffn=56, heads=2, head_dim=20),
