@@ -94,6 +94,7 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
                         .k_tiles = x.k_tiles(),
                         .k_begin = k_begin,
                         .k_end = k_end,
+                        .one_way = then.steady,
                         .b = w.panel(panel),
                         .b_scales = int8 ? w.scales() + column : nullptr,
                         .panels = std::min(group, w.panels() - panel),
@@ -125,7 +126,7 @@ void multiply_strips(Executor& executor, const Linear& layer, const Activations&
   assert(layer.weight.inputs() == x.cols());
   const int tiles = x.k_tiles();
   // Up to 32 rows are one block, which needs no parts; so a row among them keeps its bits.
-  const bool in_parts = rows > 32 && tiles > kLongProduct &&
+  const bool in_parts = !then.steady && rows > 32 && tiles > kLongProduct &&
                         y.type == TileProduct::Output::kFloat &&
                         then.activation == Activation::kNone;
   const int parts = in_parts ? (tiles + kProductPart - 1) / kProductPart : 1;

@@ -32,6 +32,9 @@ void pack(Executor& executor, MatrixView<const float> x, Activations& out) noexc
 struct Then {
   Activation activation = Activation::kNone;
   MatrixView<const float> residual{};
+  /// A row's bits depend neither on its place nor on how many more than kFewRows there are; on
+  /// tiles a little slower.
+  bool steady = false;
 };
 
 /// y = activation(x Wᵀ + bias) + residual, for rows [0, y.rows) of x. y may be the residual.

@@ -23,6 +23,7 @@ struct TileProduct {
   int strips = 0;                   // even
   int k_tiles = 0;                  // of a strip and of a panel
   int k_begin = 0, k_end = 0;       // those that are multiplied
+  bool one_way = false;             // in the same order in all blocks, so a row's bits are the same
   const std::byte* b = nullptr;     // the first panel
   const float* b_scales = nullptr;  // [16 · panels]; int8 only
   int panels = 0;

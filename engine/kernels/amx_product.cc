@@ -207,8 +207,9 @@ void multiply(const TileProduct& p, std::byte* scratch) noexcept {
     for (int s = 0; s < p.strips; s += 2) {
       // Every other block runs through the inputs backwards: what it begins with is what the one
       // before has just left in the L1 cache.
-      const std::ptrdiff_t begin = (turn ? p.k_end - 1 : p.k_begin) * kTileBytes;
-      const std::ptrdiff_t step = turn ? -kTileBytes : kTileBytes;
+      const bool backwards = turn && !p.one_way;
+      const std::ptrdiff_t begin = (backwards ? p.k_end - 1 : p.k_begin) * kTileBytes;
+      const std::ptrdiff_t step = backwards ? -kTileBytes : kTileBytes;
       const std::byte* a0 = p.a + (p.first_strip + s) * strip + begin;
       const std::byte* a1 = a0 + strip;
       const std::byte* b0 = b_first + begin;

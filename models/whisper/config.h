@@ -31,8 +31,8 @@ struct Config {
   int encoder_heads = 0;  // encoder_attention_heads
   int encoder_ffn = 0;    // encoder_ffn_dim
   int decoder_layers = 0;
-  int decoder_heads = 0;    // decoder_attention_heads
-  int decoder_ffn = 0;      // decoder_ffn_dim
+  int decoder_heads = 0;         // decoder_attention_heads
+  int decoder_ffn = 0;           // decoder_ffn_dim
   StreamingEncoder stream = {};  // streaming_encoder; ours
 
   bool streaming() const noexcept { return stream.chunk > 0; }

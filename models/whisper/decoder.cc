@@ -98,7 +98,8 @@ void Decoder::attend_to(MatrixView<const float> encoder_rows, int first,
   const std::ptrdiff_t stride = 2 * c.dim;
   for (int layer = 0; layer < c.decoder_layers; ++layer) {
     const MatrixView<float> kv{floats(cross_kv_), n, 2 * c.dim, stride};
-    engine::multiply(executor_, weights_.layers[std::size_t(layer)].cross_kv, audio_, kv);
+    engine::multiply(executor_, weights_.layers[std::size_t(layer)].cross_kv, audio_, kv,
+                     {.steady = c.streaming()});
     executor_.pool.run(c.decoder_heads, [&](int head, int) {
       std::byte* keys = cross_keys(c, cache, layer, head);
       std::byte* values = keys + cross_keys_bytes(c, cache.element());

@@ -13,12 +13,11 @@ using engine::Activation;
 using engine::Activations;
 using engine::AttendPiece;
 
-constexpr float kFloor = -6.5f;     // log10 of power; what speech is heard above
-constexpr float kSilence = -10.0f;  // of zeros
-constexpr int kMostRows = 448;      // that run together
-constexpr int kLeastMissing = 100;  // rows that the sinks stand for
-// Products of more rows sum longer inputs than these in parts (engine/linear.cc).
-constexpr int kRowsInOnePart = 32, kInputsInOnePart = 2048;
+constexpr float kFloor = -6.5f;                   // log10 of power; what speech is heard above
+constexpr float kSilence = -10.0f;                // of zeros
+constexpr int kMostRows = 448;                    // that run together
+constexpr int kLeastMissing = 100;                // rows that the sinks stand for
+constexpr int kLeastRows = engine::kFewRows + 1;  // of a product: one kernel for all
 
 float scaled(float log10_mel) { return (std::max(log10_mel, kFloor) + 4.0f) / 4.0f; }
 
@@ -26,11 +25,6 @@ float* floats(engine::PageBuffer& buffer) { return reinterpret_cast<float*>(buff
 
 engine::PageBuffer float_buffer(std::size_t rows, int cols) {
   return engine::PageBuffer(rows * std::size_t(cols) * sizeof(float));
-}
-
-int rows_at_least(const Config& c) {
-  const int most_inputs = std::max(c.encoder_ffn, 3 * c.dim);
-  return most_inputs > kInputsInOnePart ? kRowsInOnePart + 1 : engine::kFewRows + 1;
 }
 
 int head_dim(const Config& c) { return c.dim / c.encoder_heads; }
@@ -43,7 +37,7 @@ int longest(const Config& c) {
   return (c.audio_ctx + c.stream.chunk - 1) / c.stream.chunk * c.stream.chunk;
 }
 /// Row r is made of frames 2r − 2 … 2r + 2. A product's padding reads on.
-int waiting_frames(const Config& c) { return 2 * std::max(waiting_rows(c), rows_at_least(c)) + 8; }
+int waiting_frames(const Config& c) { return 2 * std::max(waiting_rows(c), kLeastRows) + 8; }
 /// After the last frame: the chunk's rest and the rows after it.
 int silent_frames(const Config& c) { return 2 * chunk_rows(c); }
 
@@ -94,18 +88,14 @@ std::size_t StreamCache::bytes() const noexcept {
 
 StreamEncoder::StreamEncoder(const Config& c, const EncoderWeights& weights,
                              engine::Precision precision, engine::Executor& executor)
-    : config_(c),
-      weights_(weights),
-      executor_(executor),
-      least_rows_(rows_at_least(c)),
-      most_chunks_(most_chunks(c)) {
+    : config_(c), weights_(weights), executor_(executor), most_chunks_(most_chunks(c)) {
   const Activations::Format format = Activations::format_of(executor, precision);
-  const int waiting = std::max(waiting_rows(c), least_rows_);
+  const int waiting = std::max(waiting_rows(c), kLeastRows);
   conv1_in_ = Activations(2 * waiting + 1, 3 * c.mel_bins, format);
   stem_ = float_buffer(2 * std::size_t(waiting) + 1, c.dim);
   conv2_in_ = Activations(waiting, 3 * c.dim, format);
   embedded_ = float_buffer(std::size_t(waiting), c.dim);
-  const int rows = std::max(most_chunks_ * chunk_rows(c), least_rows_);
+  const int rows = std::max(most_chunks_ * chunk_rows(c), kLeastRows);
   residual_ = float_buffer(std::size_t(rows), c.dim);
   normed_ = Activations(rows, c.dim, format);
   qkv_ = float_buffer(std::size_t(rows), 3 * c.dim);
@@ -182,17 +172,17 @@ void StreamEncoder::embed(StreamCache& cache) noexcept {
   const int room = waiting_rows(c) - (at.embedded - at.first);
   const int n = std::min((at.frames - 1) / 2 - at.embedded, room);
   if (n <= 0) return;
-  const int rows = std::max(n, least_rows_), conv1 = 2 * rows + 1;
+  const int rows = std::max(n, kLeastRows), conv1 = 2 * rows + 1;
   const float* const mel = floats(cache.mel_) + (2 * at.embedded - 2 - at.dropped) * c.mel_bins;
   engine::pack(executor_, {mel, conv1, 3 * c.mel_bins, c.mel_bins}, conv1_in_);
   engine::multiply(executor_, weights_.conv1, conv1_in_,
                    MatrixView<float>{floats(stem_), conv1, c.dim, c.dim},
-                   {.activation = Activation::kGelu});
+                   {.activation = Activation::kGelu, .steady = true});
   if (at.embedded == 0) std::fill_n(floats(stem_), c.dim, 0.0f);  // before the first frame
   engine::pack(executor_, {floats(stem_), rows, 3 * c.dim, 2 * c.dim}, conv2_in_);
   engine::multiply(executor_, weights_.conv2, conv2_in_,
                    MatrixView<float>{floats(embedded_), rows, c.dim, c.dim},
-                   {.activation = Activation::kGelu});
+                   {.activation = Activation::kGelu, .steady = true});
   for (int i = 0; i < n; ++i, ++at.embedded) {
     // Rows beyond 30 s are silence after the last ones: they have no position of their own.
     const int position = std::min(at.embedded, c.audio_ctx - 1);
@@ -215,7 +205,7 @@ int StreamEncoder::run_chunks(StreamCache& cache, MatrixView<float> out) noexcep
   const int chunk = c.stream.chunk, each = chunk_rows(c);
   const int chunks = std::min(most_chunks_, (at.embedded - at.first - c.stream.right) / chunk);
   if (chunks <= 0) return 0;
-  const int rows = std::max(chunks * each, least_rows_);
+  const int rows = std::max(chunks * each, kLeastRows);
   const MatrixView<float> x{floats(residual_), rows, c.dim, c.dim};
   for (int i = 0; i < chunks; ++i) {
     std::copy_n(floats(cache.rows_) + std::ptrdiff_t(i * chunk) * c.dim, each * c.dim,
@@ -227,15 +217,15 @@ int StreamEncoder::run_chunks(StreamCache& cache, MatrixView<float> out) noexcep
     const EncoderLayer& layer = weights_.layers[std::size_t(i)];
     engine::normalize(executor_, layer.attention_norm, x, normed_);
     engine::multiply(executor_, layer.qkv, normed_,
-                     MatrixView<float>{floats(qkv_), rows, 3 * c.dim, 3 * c.dim});
+                     MatrixView<float>{floats(qkv_), rows, 3 * c.dim, 3 * c.dim}, {.steady = true});
     attend(i, chunks, cache);
     const MatrixView<const float> attended{floats(qkv_), rows, c.dim, 3 * c.dim};
     engine::pack(executor_, attended, attended_);
-    engine::multiply(executor_, layer.out, attended_, x, {.residual = x});
+    engine::multiply(executor_, layer.out, attended_, x, {.residual = x, .steady = true});
     engine::normalize(executor_, layer.ffn_norm, x, normed_);
     engine::multiply(executor_, layer.fc1, normed_, rows, hidden_,
-                     {.activation = Activation::kGelu});
-    engine::multiply(executor_, layer.fc2, hidden_, x, {.residual = x});
+                     {.activation = Activation::kGelu, .steady = true});
+    engine::multiply(executor_, layer.fc2, hidden_, x, {.residual = x, .steady = true});
   }
   write_rows(chunks, at.first, out);
   at.first += chunks * chunk;

@@ -71,7 +71,6 @@ class StreamEncoder {
   const Config& config_;
   const EncoderWeights& weights_;
   engine::Executor& executor_;
-  const int least_rows_;            // of a product, so that a row's bits don't depend on how many
   const int most_chunks_;           // that run together
   engine::Activations conv1_in_;    // [2 · rows + 1, 3 · mel_bins]
   engine::PageBuffer stem_;         // [2 · rows + 1, dim]

@@ -34,6 +34,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (config.dim <= 0 || config.dim % config.encoder_heads || config.dim % config.decoder_heads) {
       std::abort();
     }
+    const StreamingEncoder& stream = config.stream;
+    if (config.streaming() &&
+        (stream.past < 0 || stream.past > config.audio_ctx || stream.past % stream.chunk ||
+         stream.right < 0 || stream.right > 100 || stream.sinks < 0 || stream.sinks > 256)) {
+      std::abort();
+    }
   });
   attempt([&] {
     const GenerationKeys keys = parse_generation(json, config, "generation_config.json");
