@@ -11,7 +11,9 @@
 #include "models/config_json.h"
 #include "models/safetensors_source.h"
 #include "models/whisper/config_files.h"
+#include "models/whisper/live_recogniser.h"
 #include "models/whisper/stream_encoder.h"
+#include "models/whisper/transcriber.h"
 #include "tests/models/network_runs.h"
 #include "tests/models/test_audio.h"
 #include "tests/models/whisper_goldens.h"
@@ -252,6 +254,94 @@ TEST(WhisperStream, ChunksAllocateNothing) {
       EXPECT_EQ(report.find(forbidden), std::string::npos)
           << engine::name(precision) << ": " << report;
     }
+  }
+}
+
+/// The small model of the fixtures, as if it had been trained to hear a stream.
+std::shared_ptr<const Model> streaming_fixture() {
+  Checkpoint checkpoint = load_checkpoint("tests/fixtures/whisper");
+  checkpoint.config.stream = {.chunk = 8, .past = 64, .right = 20, .sinks = 0};
+  return std::make_shared<const Model>(std::move(checkpoint), engine::ComputeConfig{.threads = 2});
+}
+
+LiveRequest window(std::int64_t begin, std::int64_t end, bool last = false) {
+  LiveRequest request;
+  request.begin = begin;
+  request.end = end;
+  request.committed_until = double(begin) / kSampleRateHz;
+  request.last = last;
+  return request;
+}
+
+std::string heard_by(LiveRecogniser& recogniser, const LiveRequest& request) {
+  std::string text;
+  for (const LiveWord& word : recogniser.recognise(request).words) {
+    text += word.text + "@" + std::to_string(word.start) + "-" + std::to_string(word.end);
+  }
+  return text;
+}
+
+TEST(WhisperStream, APassHearsTheSameHoweverManyWereBeforeIt) {
+  const auto model = streaming_fixture();
+  const std::vector<float> audio =
+      models::testing::read_mono("tests/goldens/whisper-multilingual/input.wav");
+  DecodeOptions options;
+  options.language = "en";
+  options.max_tokens = 12;
+  const auto make = [&] { return make_live_recogniser(model, options, LivePolicy::kAlignAtt); };
+  const std::int64_t begin = 3200, end = 3200 + 48000;
+  auto often = make(), once = make(), moved = make();
+  once->push(std::span(audio).first(std::size_t(end)));
+  const std::string alone = heard_by(*once, window(begin, end));
+  const std::string last = heard_by(*once, window(begin, end, true));
+  EXPECT_FALSE(last.empty());
+
+  int passes = 0, at_first = 0;
+  for (std::int64_t at = 0; at < end; at += 512) {
+    const std::int64_t until = std::min(end, at + 512);
+    often->push(std::span(audio).subspan(std::size_t(at), std::size_t(until - at)));
+    if (until <= begin + 512) continue;
+    const bool news = often->has_news(begin, until);
+    if (passes == 1 && news && at_first == 0) at_first = int(until - begin);
+    if (!news) continue;
+    ++passes;
+    heard_by(*often, window(begin, until));
+  }
+  // The first pass looks; then there is one a chunk, from 28 rows and the frame after them on.
+  EXPECT_NEAR(at_first, 28 * 320 + 360, 512);
+  EXPECT_EQ(passes, 1 + (150 - 1 - 20) / 8);
+  EXPECT_EQ(heard_by(*often, window(begin, end)), alone);
+  EXPECT_EQ(heard_by(*often, window(begin, end, true)), last);
+  EXPECT_EQ(heard_by(*often, window(begin, end, true)), last) << "asked again";
+
+  moved->push(std::span(audio).first(std::size_t(end)));
+  heard_by(*moved, window(0, 40000));
+  EXPECT_EQ(heard_by(*moved, window(begin, end)), alone);
+}
+
+TEST(WhisperStream, AMomentIsNoWindowYet) {
+  DecodeOptions options;
+  options.language = "en";
+  auto recogniser = make_live_recogniser(streaming_fixture(), options, LivePolicy::kAlignAtt);
+  const std::vector<float> audio = models::testing::noise(4000, 1);
+  recogniser->push(audio);
+  EXPECT_TRUE(recogniser->recognise(window(0, 4000)).words.empty());
+  EXPECT_FALSE(recogniser->has_news(0, 4000));
+  recogniser->recognise(window(0, 4000, true));
+}
+
+TEST(WhisperStream, FilesOfAnyLengthGoThroughIt) {
+  const auto model = streaming_fixture();
+  for (const int samples : {1, 400, 16000, 31 * 16000}) {
+    DecodeOptions options;
+    options.language = "en";
+    options.beam_size = 2;
+    options.temperatures = {0.0};
+    options.max_tokens = 4;
+    Transcriber transcriber(model, options, nullptr);
+    transcriber.push(models::testing::noise(samples, 2), [](const Segment&) {});
+    transcriber.finish([](const Segment&) {});
+    EXPECT_NEAR(transcriber.done_seconds(), samples / 16000.0, 1e-3);
   }
 }
 
