@@ -231,11 +231,8 @@ void WhisperRecogniser::hear_on(const LiveRequest& request) {
     stream_end_ += frames.rows;
     stream_over_ = request.last;
   }
-  // At the end the last chunk is filled up with silence.
-  const auto heard = int(stream_end_ - first + 1) / kFramesPerPosition;
   content_ = session_.encoder_rows().rows;
   final_rows_ = std::max(0, content_ - model_->config().stream.right);
-  if (stream_over_) content_ = std::clamp(heard, 1, content_);
   window_start_ = double(first) * kFrameSeconds;
   window_seconds_ = content_ * kPositionSeconds;
 }

@@ -38,8 +38,8 @@ int longest(const Config& c) {
 }
 /// Row r is made of frames 2r − 2 … 2r + 2. A product's padding reads on.
 int waiting_frames(const Config& c) { return 2 * std::max(waiting_rows(c), kLeastRows) + 8; }
-/// After the last frame: the chunk's rest and the rows after it.
-int silent_frames(const Config& c) { return 2 * chunk_rows(c); }
+/// After the last frame: the chunk's rest, the rows after it, and a frame that they see.
+int silent_frames(const Config& c) { return 2 * chunk_rows(c) + 1; }
 
 /// Floats of a piece of n rows, a whole number of cache lines.
 std::size_t piece_floats(const Config& c, int n) {
@@ -101,8 +101,7 @@ StreamEncoder::StreamEncoder(const Config& c, const EncoderWeights& weights,
   qkv_ = float_buffer(std::size_t(rows), 3 * c.dim);
   attended_ = Activations(rows, c.dim, format);
   hidden_ = Activations(rows, c.encoder_ffn, format);
-  silence_.assign(std::size_t(silent_frames(c) + 1) * std::size_t(c.mel_bins), scaled(kSilence));
-  std::fill(silence_.end() - c.mel_bins, silence_.end(), 0.0f);
+  silence_.assign(std::size_t(silent_frames(c)) * std::size_t(c.mel_bins), scaled(kSilence));
   const int sinks = c.stream.sinks;
   sink_pieces_ = engine::PageBuffer(std::size_t(c.encoder_layers * c.encoder_heads) *
                                     piece_floats(c, sinks) * sizeof(float));
@@ -139,15 +138,12 @@ StreamEncoder::Rows StreamEncoder::push(MatrixView<const float> mel, bool last, 
     const int count = at.first == 0 ? 0 : std::min(at.first + c.stream.right, c.audio_ctx);
     return {begin, count, std::min(at.first, c.audio_ctx)};
   }
-  const int rows = std::clamp((at.frames + 1) / 2, 1, most);
+  const int rows = std::clamp((at.frames + 1) / 2, 1, c.audio_ctx);
   const int whole = (rows + c.stream.chunk - 1) / c.stream.chunk * c.stream.chunk;
-  const int silent = std::max(0, 2 * (whole + c.stream.right) - at.frames);
-  const int offset = silent_frames(c) - silent;
-  advance(
-      {silence_.data() + std::ptrdiff_t(offset) * c.mel_bins, silent + 1, c.mel_bins, c.mel_bins});
+  const int silent = std::max(0, 2 * (whole + c.stream.right) + 1 - at.frames);
+  advance({silence_.data(), silent, c.mel_bins, c.mel_bins});
   assert(at.first == whole);
-  const int count = std::min(at.first, c.audio_ctx);
-  return {begin, count, count};
+  return {begin, rows, rows};
 }
 
 /// Returns for how many of the frames there was room; those beyond the longest utterance are

@@ -81,7 +81,7 @@ class StreamEncoder {
   engine::PageBuffer qkv_;          // [.., 3 · dim]
   engine::Activations attended_;    // [.., dim]
   engine::Activations hidden_;      // [.., ffn]
-  AlignedVector<float> silence_;    // [frames, mel_bins], then zeros as a convolution's padding
+  AlignedVector<float> silence_;    // [frames, mel_bins]
   engine::PageBuffer sink_pieces_;  // [layers][heads]{keys, values}
 };
 
