@@ -176,7 +176,10 @@ bool LiveTranscriber::pass_is_due(std::int64_t waiting) noexcept {
   if (state_.last_voiced <= state_.last_pass) return false;                // nothing new was said
   const bool pause = state_.heard - state_.last_voiced >= samples_of(kEarlySeconds);
   if (state_.heard < state_.next_pass && !pause) return false;
-  if (!recogniser_->has_news(state_.window_begin, state_.heard)) return false;
+  if (!recogniser_->has_news(state_.window_begin, state_.heard)) {
+    state_.next_pass = std::max(state_.next_pass, state_.heard);  // nothing was put off
+    return false;
+  }
   return waiting <= step_ / 4;  // else it would be out of date before it began
 }
 
@@ -186,7 +189,7 @@ bool LiveTranscriber::pass(std::int64_t window_end, bool last) {
   state_.last_pass_seconds = 0;
   if (state_.next_pass <= state_.heard) {
     const std::int64_t steps = (state_.heard - state_.next_pass) / step_;
-    totals_.skipped_passes += steps;
+    if (!last) totals_.skipped_passes += steps;  // before the last one was silence
     state_.next_pass += (steps + 1) * step_;
   }
   Hypothesis hypothesis = recognise(window_end, last, true);

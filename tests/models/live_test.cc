@@ -271,6 +271,45 @@ TEST_P(LiveTranscription, CommittedWordsAreNeverTakenBackWhateverIsHeard) {
   }
 }
 
+/// Has something new every 0.8 s of a window, as a model that reads audio in chunks.
+class ChunkRecogniser : public ScriptedRecogniser {
+ public:
+  static constexpr std::int64_t kChunk = 8 * kRate / 10;
+  using ScriptedRecogniser::ScriptedRecogniser;
+
+  bool has_news(std::int64_t begin, std::int64_t end) const override {
+    return (end - begin) / kChunk > heard_;
+  }
+  Hypothesis recognise(const LiveRequest& request) override {
+    heard_ = (request.end - request.begin) / kChunk;
+    return ScriptedRecogniser::recognise(request);
+  }
+
+ private:
+  std::int64_t heard_ = 0;
+};
+
+TEST_P(LiveTranscription, APassIsDueWhenTheRecogniserHasSomethingNew) {
+  const auto samples = audio_of({{0, 8}}, 10);
+  auto log = std::make_shared<Log>();
+  LiveTranscriberOptions settings = options();
+  settings.step = 0.16;
+  LiveTranscriber live(std::make_unique<ChunkRecogniser>(log, GetParam()),
+                       std::make_unique<LoudnessDetector>(), settings);
+  Events events;
+  const auto keep = [&](const LiveEvent& event) { events.push_back(event); };
+  live.push(samples, 0, keep);
+  live.finish(keep);
+  ASSERT_GE(log->requests.size(), 9u);
+  for (const LiveRequest& request : log->requests) {
+    if (request.last) continue;
+    EXPECT_LT((request.end - request.begin) % ChunkRecogniser::kChunk, 512) << request.end;
+  }
+  EXPECT_LE(log->requests.size(), 12u);
+  EXPECT_EQ(live.totals().skipped_passes, 0) << "waiting for a chunk is not falling behind";
+  EXPECT_EQ(final_words(events), words_of({{0, 8}}));
+}
+
 TEST_P(LiveTranscription, PassesArePutOffWhileAudioWaits) {
   const auto samples = audio_of({{0, 20}}, 20);
   auto log = std::make_shared<Log>();
