@@ -47,6 +47,9 @@ def whisper_config():
     config = json.loads((fixture / "config.json").read_text())
     write("whisper_config", "huge", json.dumps(dict(config, d_model=2**64 - 1)).encode())
     write("whisper_config", "types", json.dumps(dict(config, d_model=[[[]]])).encode())
+    stream = {"chunk": 8, "past": 384, "right": 20, "sinks": 100}
+    write("whisper_config", "streaming",
+          json.dumps(dict(config, streaming_encoder=stream)).encode())
     write("whisper_config", "nested", b'{"weight_map":{"a":' + b"[" * 200)
 
 
@@ -111,12 +114,15 @@ def network():
     htdemucs = {"klass": "demucs.htdemucs.HTDemucs", "args": [], "kwargs": kwargs}
     whisper = json.loads((TESTS / "fixtures" / "whisper" / "config.json").read_text())
     whisper = {key: whisper[key] for key in whisper if isinstance(whisper[key], (int, str))}
+    stream = {"chunk": 16, "past": 32, "right": 3, "sinks": 5}
+    streaming = dict(whisper, streaming_encoder=stream)
     encoder = {"hidden_size": 6, "num_attention_heads": 2, "head_dim": 4, "intermediate_size": 5,
                "num_hidden_layers": 2, "sliding_windows": [[3, 1], [2, 0]]}
     moonshine = {"model_type": "moonshine_streaming", "encoder_config": encoder, "hidden_size": 8,
                  "num_attention_heads": 1, "head_dim": 6, "num_hidden_layers": 2, "vocab_size": 9,
                  "intermediate_size": 7, "max_position_embeddings": 30}
-    for name, config in [("htdemucs", htdemucs), ("whisper", whisper), ("moonshine", moonshine)]:
+    for name, config in [("htdemucs", htdemucs), ("whisper", whisper), ("moonshine", moonshine),
+                         ("whisper_streaming", streaming)]:
         text = json.dumps(config).encode()
         write("network", name, text)
         write("network", name + "_changed", text + b"\0" + struct.pack("<4I", *[0x0804027F] * 4))

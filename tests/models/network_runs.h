@@ -89,8 +89,11 @@ inline std::vector<float> run_htdemucs(const htdemucs::Config& c,
 
 inline double work_of(const whisper::Config& c) {
   const double embedding = double(c.vocab_size) * c.dim;  // of few rows alone
-  return (elements_of(whisper::tensor_shapes(c)) - embedding) * 1500 + embedding * 8 +
-         1500.0 * 1500 * c.dim * c.encoder_layers;
+  const double window = (elements_of(whisper::tensor_shapes(c)) - embedding) * 1500 +
+                        1500.0 * 1500 * c.dim * c.encoder_layers;
+  // The rows after a chunk are made for each.
+  const double often = c.streaming() ? 1 + double(c.stream.right) / c.stream.chunk : 1;
+  return window * often + embedding * 8;
 }
 
 inline std::shared_ptr<const whisper::Model> whisper_model(
