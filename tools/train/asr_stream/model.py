@@ -240,12 +240,13 @@ class Whisper(nn.Module):
             total = scores[:, None] + logits.log_softmax(-1)
             best = total.flatten().topk(2 * beams)
             kept, kept_scores = [], []
-            for score, index in zip(best.values.tolist(),
-                                    best.indices.tolist()):
+            for rank, (score, index) in enumerate(zip(
+                    best.values.tolist(), best.indices.tolist())):
                 row, token = divmod(index, logits.shape[1])
                 tokens = beams_tokens[row].tolist() + [token]
                 if token == END:
-                    done.append((score / (len(tokens) - 2), tokens[2:-1]))
+                    if rank < beams:
+                        done.append((score / (len(tokens) - 2), tokens[2:-1]))
                 elif len(kept) < beams:
                     kept.append(tokens)
                     kept_scores.append(score)
