@@ -67,11 +67,36 @@ std::vector<StoredModel> own_models() {
                            model_folders().front().string() + " (runnel models list), found none");
 }
 
-StoredModel own_model(const std::string& name) {
-  for (const StoredModel& model : own_models()) {
-    if (model.name == full_name(name)) return model;
+/// By its own name before a short one: a folder "tiny" of the user's is not whisper-tiny.
+std::optional<StoredModel> find_own(const std::string& name) {
+  const std::vector<StoredModel> models = own_models();
+  for (const std::string& wanted : {name, full_name(name)}) {
+    const auto found = std::find_if(models.begin(), models.end(),
+                                    [&](const StoredModel& model) { return model.name == wanted; });
+    if (found != models.end()) return *found;
   }
+  return {};
+}
+
+StoredModel own_model(const std::string& name) {
+  if (auto model = find_own(name)) return *model;
   fail_missing(full_name(name));
+}
+
+/// The model, and of a public one what a pull that broke off has left.
+std::vector<fs::path> removable(const std::string& name) {
+  std::vector<fs::path> paths;
+  const auto model = find_own(name);
+  if (model) paths.push_back(model->path);
+  if (!find_hub_model(name) || (model && model->name != full_name(name))) return paths;
+  for (const char* ending : {"", ".partial", ".mirror.partial"}) {
+    const fs::path path = model_folders().front() / (full_name(name) + ending);
+    std::error_code error;
+    if (!fs::exists(fs::symlink_status(path, error))) continue;
+    if (model && *ending == '\0') continue;  // it was found, perhaps in another store
+    paths.push_back(path);
+  }
+  return paths;
 }
 
 bool is_plain(const std::string& name) {
@@ -146,43 +171,37 @@ void verify(const fs::path& folder, const Manifest& manifest) {
 }
 
 int verify_models(const std::vector<std::string>& names, bool quiet) {
-  std::vector<std::string> wanted = names;
-  if (wanted.empty()) {
-    for (const StoredModel& model : own_models()) wanted.push_back(model.name);
-  }
-  if (wanted.empty() && !quiet) {
-    print(one_line(model_folders().front().string()) + ": no models\n");
-  }
-  return for_each(wanted, [&](const std::string& name) {
-    const StoredModel model = own_model(name);
+  const auto check = [&](const StoredModel& model) {
     const Manifest manifest = read_manifest(model.path);
     verify(model.path, manifest);
     if (quiet) return;
     print(one_line(model.path.string()) + ": " + std::to_string(manifest.files.size()) +
           " files, " + fixed(1e-6 * double(manifest.bytes()), 1) + " MB, checksums match\n");
-  });
+  };
+  if (!names.empty()) {
+    return for_each(names, [&](const std::string& name) { check(own_model(name)); });
+  }
+  std::vector<StoredModel> pulled = own_models();
+  std::erase_if(pulled,
+                [](const StoredModel& model) { return !engine::is_there(model.path / kManifest); });
+  if (pulled.empty() && !quiet) {
+    print(one_line(model_folders().front().string()) + ": no pulled models\n");
+  }
+  return for_each(pulled, check);
 }
 
 int remove_models(const std::vector<std::string>& names, bool quiet) {
   return for_each(names, [&](const std::string& name) {
-    bool found = false;
-    std::error_code error;
-    for (const fs::path& folder : model_folders()) {
-      if (!is_plain(full_name(name))) break;
-      // Also what a pull that broke off has left.
-      for (const char* ending : {"", ".partial", ".mirror.partial"}) {
-        const fs::path path = folder / (full_name(name) + ending);
-        if (!fs::exists(fs::symlink_status(path, error))) continue;
-        if (*ending == '\0' && form_of(path).empty() && !find_hub_model(name)) continue;
-        fs::remove_all(path, error);
-        if (error) {
-          throw std::runtime_error(path.string() + ": cannot be removed: " + error.message());
-        }
-        found = true;
-        if (!quiet) print(one_line(path.string()) + ": removed\n");
+    const std::vector<fs::path> paths = removable(name);
+    if (paths.empty()) fail_missing(full_name(name));
+    for (const fs::path& path : paths) {
+      std::error_code error;
+      fs::remove_all(path, error);
+      if (error) {
+        throw std::runtime_error(path.string() + ": cannot be removed: " + error.message());
       }
+      if (!quiet) print(one_line(path.string()) + ": removed\n");
     }
-    if (!found) fail_missing(full_name(name));
   });
 }
 

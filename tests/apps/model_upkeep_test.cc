@@ -161,6 +161,21 @@ TEST_F(ModelsHere, AreRemovedFromTheStoreOnly) {
   EXPECT_TRUE(fs::exists(file("elsewhere/config.json")));
 }
 
+TEST_F(ModelsHere, OnlyTheOneThatIsNamedIsRemoved) {
+  put_model("whisper-tiny");
+  put_model("tiny");
+  put("models/video.partial/a.txt", "somebody's");
+  put("models/tiny.partial", "somebody's");
+  EXPECT_EQ(run({"models", "remove", "tiny"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(file("models/tiny")));
+  EXPECT_TRUE(fs::exists(file("models/whisper-tiny")));
+  EXPECT_EQ(run({"models", "remove", "video"}).exit_code, 1);
+  EXPECT_TRUE(fs::exists(file("models/video.partial/a.txt")));
+  EXPECT_TRUE(fs::exists(file("models/tiny.partial")));
+  // What nobody pulled has no checksums: it is passed over, unless it is named.
+  EXPECT_THAT(run({"models", "verify"}).out, HasSubstr("no pulled models"));
+}
+
 TEST_F(ModelsHere, AreVerifiedAgainstWhatWasPulled) {
   put_model("whisper-tiny");
   expect_one_line(run({"models", "verify", "tiny"}), 1, "found none (models pull --force");
