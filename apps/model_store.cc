@@ -5,9 +5,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <stdexcept>
 
+#include "engine/ctranslate2_checkpoint.h"
 #include "engine/paths.h"
+#include "engine/shard_index.h"
+#include "models/config_json.h"
 
 namespace runnel::apps {
 namespace {
@@ -71,18 +75,37 @@ std::string beginning(const fs::path& path, std::size_t most) {
   return bytes;
 }
 
-/// CTranslate2's model.bin: its version, then the name of its specification.
 bool is_ctranslate2(const fs::path& path) {
-  return is_file(path) && beginning(path, 64).find("WhisperSpec") == 6;
+  if (!is_file(path)) return false;
+  const std::string start = beginning(path, 64);
+  return engine::CTranslate2Checkpoint::is_ctranslate2(std::as_bytes(std::span(start)));
 }
 
+/// All files that the index of a sharded checkpoint names.
+bool has_shards(const fs::path& index) {
+  try {
+    const std::string text = models::read_config_text(index);
+    const auto shards = engine::parse_shard_index(text);
+    return std::all_of(shards.begin(), shards.end(), [&](const auto& shard) {
+      return is_file(index.parent_path() / shard.second);
+    });
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
+/// What a download that broke off has left, or a program that wanted the weights alone, is none.
 std::string_view form_of_folder(const fs::path& folder) {
   const auto has = [&](const char* name) { return is_file(folder / name); };
-  if (has("config.json")) {
-    if (has("model.safetensors") || has("model.safetensors.index.json")) return "safetensors";
-    if (has("pytorch_model.bin") || has("pytorch_model.bin.index.json")) return "PyTorch";
+  const auto has_weights = [&](const std::string& name) {
+    return is_file(folder / name) || has_shards(folder / (name + ".index.json"));
+  };
+  if (has("tokenizer.json") || has("vocab.json") || has("vocabulary.json") ||
+      has("vocabulary.txt")) {
+    if (has("config.json") && has_weights("model.safetensors")) return "safetensors";
+    if (has("config.json") && has_weights("pytorch_model.bin")) return "PyTorch";
+    if (is_ctranslate2(folder / "model.bin")) return "CTranslate2";  // whose config.json may lack
   }
-  if (is_ctranslate2(folder / "model.bin")) return "CTranslate2";  // whose config.json may lack
   return is_file(folder / (folder.filename().string() + ".yaml")) ? "Demucs" : "";
 }
 

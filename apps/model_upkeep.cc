@@ -130,9 +130,11 @@ void write_manifest(const fs::path& folder, const std::string& model, const std:
   write_report((folder / kManifest).string(), dump(manifest, 2) + "\n", "what was pulled");
 }
 
+bool was_pulled(const fs::path& folder) { return engine::is_there(folder / kManifest); }
+
 Manifest read_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifest;
-  if (!engine::is_there(path)) {
+  if (!was_pulled(folder)) {
     throw std::runtime_error(folder.string() + ": expected " + kManifest +
                              " from its pull, found none (models pull --force brings it)");
   }

@@ -23,6 +23,8 @@ struct Manifest {
 /// Of all files in the folder. Throws std::runtime_error in one line.
 void write_manifest(const std::filesystem::path& folder, const std::string& model,
                     const std::string& source);
+/// True if there is one.
+bool was_pulled(const std::filesystem::path& folder);
 /// Throws std::runtime_error in one line if there is none, or none that can be read.
 Manifest read_manifest(const std::filesystem::path& folder);
 /// Throws std::runtime_error in one line that names the first file that isn't what was pulled.

@@ -442,6 +442,8 @@ void Pull::from_any_source() {
     return pull_from_server();
   } catch (const fs::filesystem_error&) {  // of our own disk
     throw;
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& error) {
     reason = one_line(rt::reason(error));
   }
@@ -457,10 +459,16 @@ void Pull::from_any_source() {
 bool Pull::is_there() const {
   if (options_.force) return false;
   const auto stored = find_stored(model_);
-  const fs::path there = stored ? stored->path : target_;
-  if (!fs::exists(there)) return false;
-  if (!options_.quiet) print(one_line(there.string()) + ": is there already\n");
-  return true;
+  if (stored || was_pulled(target_)) {
+    const fs::path there = stored ? stored->path : target_;
+    if (!options_.quiet) print(one_line(there.string()) + ": is there already\n");
+    return true;
+  }
+  if (fs::exists(fs::symlink_status(target_))) {
+    throw std::runtime_error(target_.string() + ": expected " + label_ +
+                             " or nothing, found something else (--force replaces it)");
+  }
+  return false;
 }
 
 void Pull::run() {

@@ -48,6 +48,14 @@ void to_float(DType dtype, const std::byte* from, std::span<float> out) {
   }
 }
 
+void expect_range(std::int64_t count, std::int64_t first, std::size_t size, std::string_view file,
+                  std::string_view tensor) {
+  if (first >= 0 && first <= count && size <= std::size_t(count - first)) return;
+  throw std::runtime_error(std::string(file) + ": tensor '" + std::string(tensor) + "': expected " +
+                           std::to_string(size) + " elements from " + std::to_string(first) +
+                           " on, found " + std::to_string(count) + " in all");
+}
+
 void expect_finite(std::span<const float> values, std::int64_t first, std::string_view file,
                    std::string_view tensor) {
   // Of such a value, rounded to bfloat16, the exponent is all ones: one more, and the sum has the

@@ -30,6 +30,10 @@ bool is_float(DType dtype);
 /// out.size() little-endian values of a float type, not necessarily aligned, as float.
 void to_float(DType dtype, const std::byte* from, std::span<float> out);
 
+/// Throws std::runtime_error naming file and tensor unless it has `size` elements from `first` on.
+void expect_range(std::int64_t count, std::int64_t first, std::size_t size, std::string_view file,
+                  std::string_view tensor);
+
 /// Throws std::runtime_error that names `file`, `tensor` and the value if one of `values`, which
 /// are the tensor's from `first` on, is infinite or not a number, or would be as bfloat16.
 void expect_finite(std::span<const float> values, std::int64_t first, std::string_view file,

@@ -151,12 +151,7 @@ void GgmlCheckpoint::read(std::string_view tensor, std::int64_t first, std::span
   const GgmlTensor& t = find(tensor);
   const std::size_t values = block_values(t.type), bytes = block_bytes(t.type);
   const std::size_t count = t.bytes.size() / bytes * values;
-  if (first < 0 || std::size_t(first) > count || out.size() > count - std::size_t(first)) {
-    throw std::runtime_error(label_ + ": tensor '" + std::string(tensor) + "': expected " +
-                             std::to_string(out.size()) + " elements from " +
-                             std::to_string(first) + " on, found " + std::to_string(count) +
-                             " in all");
-  }
+  expect_range(std::int64_t(count), first, out.size(), label_, tensor);
   dequantise(t.type, t.bytes, std::size_t(first), out);
   expect_finite(out, first, label_, tensor);
   const std::size_t begin = std::size_t(first) / values * bytes;

@@ -145,12 +145,7 @@ void Weights::read(std::string_view tensor, std::int64_t first, std::span<float>
                              std::string(name(t.dtype)));
   }
   const std::size_t width = size_of(t.dtype), count = t.bytes.size() / width;
-  if (first < 0 || std::size_t(first) > count || out.size() > count - std::size_t(first)) {
-    throw std::runtime_error(label_ + ": tensor '" + t.name + "': expected " +
-                             std::to_string(out.size()) + " elements from " +
-                             std::to_string(first) + " on, found " + std::to_string(count) +
-                             " in all");
-  }
+  expect_range(std::int64_t(count), first, out.size(), label_, t.name);
   const auto bytes = t.bytes.subspan(std::size_t(first) * width, out.size() * width);
   to_float(t.dtype, bytes.data(), out);
   expect_finite(out, first, label_, t.name);

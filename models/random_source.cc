@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "engine/float_conversion.h"
+
 namespace runnel::models {
 namespace {
 
@@ -56,12 +58,7 @@ const engine::Shape& RandomSource::shape_of(std::string_view tensor) const {
 void RandomSource::read(std::string_view tensor, std::int64_t first, std::span<float> out) const {
   const engine::Shape& shape = shape_of(tensor);
   const std::int64_t count = engine::elements(shape);
-  if (first < 0 || first > count || std::int64_t(out.size()) > count - first) {
-    throw std::runtime_error("random " + model_ + ": tensor '" + std::string(tensor) +
-                             "': expected " + std::to_string(out.size()) + " elements from " +
-                             std::to_string(first) + " on, found " + std::to_string(count) +
-                             " in all");
-  }
+  engine::expect_range(count, first, out.size(), "random " + model_, tensor);
   if (fixed_(tensor, shape, first, out)) return;
   const float inputs = shape.empty() ? 1.0f : float(count / shape[0]);
   const float largest = shape.size() <= 1 ? kBias : std::sqrt(3 / inputs);

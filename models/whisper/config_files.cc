@@ -149,9 +149,10 @@ GenerationKeys parse_generation(std::string_view text, const Config& config,
       if (!head.is_array() || head.size() != 2) {
         fail_key(label, "alignment_heads", "pairs of [layer, head]", describe(head));
       }
-      keys.alignment_heads->emplace_back(
-          as_index(head[0], config.decoder_layers, "alignment_heads", label),
-          as_index(head[1], config.decoder_heads, "alignment_heads", label));
+      const std::pair pair(as_index(head[0], config.decoder_layers, "alignment_heads", label),
+                           as_index(head[1], config.decoder_heads, "alignment_heads", label));
+      auto& known = *keys.alignment_heads;
+      if (std::find(known.begin(), known.end(), pair) == known.end()) known.push_back(pair);
     }
   }
   const auto index = object.find("max_initial_timestamp_index");

@@ -40,6 +40,7 @@ class ModelsHere : public testing::FolderTest {
   }
   void put_model(const std::string& name) const {
     put("models/" + name + "/config.json");
+    put("models/" + name + "/tokenizer.json");
     put("models/" + name + "/model.safetensors", "weights");
   }
   /// As huggingface_hub keeps it; returns the snapshot.
@@ -48,6 +49,7 @@ class ModelsHere : public testing::FolderTest {
     put(folder + "/refs/main", "0a1b");
     put(folder + "/snapshots/0000/config.json");  // an older state
     put(folder + "/snapshots/0a1b/config.json");
+    put(folder + "/snapshots/0a1b/tokenizer.json");
     put(folder + "/blobs/cafe", weights == "model.bin" ? ct2() : "weights");
     fs::create_symlink("../../blobs/cafe", file(folder + "/snapshots/0a1b/" + weights));
     return file(folder + "/snapshots/0a1b");
@@ -60,9 +62,11 @@ TEST_F(ModelsHere, AreListedWithFormSizeAndPath) {
   EXPECT_THAT(run({"models", "list"}).out, HasSubstr("no models on the disk"));
   put_model("whisper-tiny");
   put("models/mine/model.bin", ct2());
+  put("models/mine/vocabulary.txt");
   put("models/ggml-base.bin", "lmgg and more");
   put("models/notes.txt", "no model");
   put("models/whisper-small.partial/config.json");
+  put("models/whisper-small.partial/tokenizer.json");
   put("models/whisper-small.partial/model.safetensors");
   put("models/half/config.json");
   const std::string cached = put_cached("openai--whisper-base", "model.safetensors");
@@ -78,22 +82,22 @@ TEST_F(ModelsHere, AreListedWithFormSizeAndPath) {
                                                 {"cached", false}},
                                                {{"name", "mine"},
                                                 {"form", "CTranslate2"},
-                                                {"bytes", 22},
+                                                {"bytes", 24},
                                                 {"path", file("models/mine")},
                                                 {"cached", false}},
                                                {{"name", "whisper-tiny"},
                                                 {"form", "safetensors"},
-                                                {"bytes", 9},
+                                                {"bytes", 11},
                                                 {"path", file("models/whisper-tiny")},
                                                 {"cached", false}},
                                                {{"name", "whisper-base"},
                                                 {"form", "safetensors"},
-                                                {"bytes", 9},
+                                                {"bytes", 11},
                                                 {"path", cached},
                                                 {"cached", true}},
                                                {{"name", "whisper-small"},
                                                 {"form", "CTranslate2"},
-                                                {"bytes", 24},
+                                                {"bytes", 26},
                                                 {"path", faster},
                                                 {"cached", true}}});
   EXPECT_EQ(nlohmann::json::parse(outcome.out), expected) << outcome.out;
@@ -154,11 +158,27 @@ TEST_F(ModelsHere, AreRemovedFromTheStoreOnly) {
   EXPECT_TRUE(fs::exists(file("models/notes/a.txt")));
   // A link goes, what it leads to stays.
   put("elsewhere/config.json");
+  put("elsewhere/tokenizer.json");
   put("elsewhere/model.safetensors");
   fs::create_directory_symlink(file("elsewhere"), file("models/linked"));
   EXPECT_EQ(run({"models", "remove", "-q", "linked"}).out, "");
   EXPECT_FALSE(fs::exists(fs::symlink_status(file("models/linked"))));
   EXPECT_TRUE(fs::exists(file("elsewhere/config.json")));
+}
+
+TEST_F(ModelsHere, HalfAModelIsNone) {
+  const std::string cached = put_cached("openai--whisper-tiny", "model.safetensors");
+  EXPECT_EQ(choice({}), "whisper-tiny");
+  fs::remove(cached + "/tokenizer.json");  // a program wanted the weights alone
+  EXPECT_EQ(choice({}), models::kDefaultTranscriber);
+  put_model("whisper-base");
+  fs::remove(file("models/whisper-base/model.safetensors"));
+  put("models/whisper-base/model.safetensors.index.json",
+      R"({"weight_map": {"a": "1", "b": "2"}})");
+  put("models/whisper-base/1");
+  EXPECT_EQ(choice({}), models::kDefaultTranscriber);
+  put("models/whisper-base/2");
+  EXPECT_EQ(choice({}), "whisper-base");
 }
 
 TEST_F(ModelsHere, OnlyTheOneThatIsNamedIsRemoved) {
@@ -172,6 +192,9 @@ TEST_F(ModelsHere, OnlyTheOneThatIsNamedIsRemoved) {
   EXPECT_EQ(run({"models", "remove", "video"}).exit_code, 1);
   EXPECT_TRUE(fs::exists(file("models/video.partial/a.txt")));
   EXPECT_TRUE(fs::exists(file("models/tiny.partial")));
+  // And what is no model is not there already.
+  put("models/whisper-base/notes.txt");
+  expect_one_line(run({"models", "pull", "base"}), 1, "expected whisper-base or nothing, found");
   // What nobody pulled has no checksums: it is passed over, unless it is named.
   EXPECT_THAT(run({"models", "verify"}).out, HasSubstr("no pulled models"));
 }
@@ -182,7 +205,7 @@ TEST_F(ModelsHere, AreVerifiedAgainstWhatWasPulled) {
   write_manifest(file("models/whisper-tiny"), "whisper-tiny", "a test");
   const Outcome good = run({"models", "verify"});
   EXPECT_EQ(good.exit_code, 0) << good.err;
-  EXPECT_THAT(good.out, HasSubstr("whisper-tiny: 2 files, 0.0 MB, checksums match"));
+  EXPECT_THAT(good.out, HasSubstr("whisper-tiny: 3 files, 0.0 MB, checksums match"));
   put("models/whisper-tiny/model.safetensors", "Weights");
   expect_one_line(run({"models", "verify"}), 1, "model.safetensors: expected sha256 ");
   put("models/whisper-tiny/model.safetensors", "weight");
@@ -268,7 +291,7 @@ TEST_F(ModelsHere, WhichOneTranscribesIsTold) {
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("runnel: model whisper-tiny.en (the best one here; a better"));
   expect_one_line(run({"transcribe", "-q", audio}), 1,
-                  "whisper-tiny.en: expected a Whisper folder");
+                  "whisper-tiny.en/config.json: key 'model_type': expected \"whisper\"");
   // An option of the other kind of model says which one it is.
   expect_one_line(run({"transcribe", audio, "--max-line", "5", "--stream"}), 2,
                   "without -m it is whisper-tiny.en");

@@ -262,6 +262,10 @@ TEST_F(WhisperFolder, FallsBackWhereGenerationIsUnsaid) {
   EXPECT_EQ(checkpoint.generation.alignment_heads.size(), 2u);
   write("generation_config.json", R"({"suppress_tokens": [], "alignment_heads": null})");
   EXPECT_EQ(load_checkpoint(folder_).generation.suppress_tokens, std::vector<int>());
+  // Each head counts once, however often it is named.
+  write("generation_config.json", R"({"alignment_heads": [[0, 1], [0, 0], [0, 1]]})");
+  EXPECT_EQ(load_checkpoint(folder_).generation.alignment_heads,
+            (std::vector<std::pair<int, int>>{{0, 1}, {0, 0}}));
 }
 
 TEST_F(WhisperFolder, ErrorsSayWhatAFolderMustHave) {
